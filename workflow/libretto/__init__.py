@@ -1,0 +1,1 @@
+"""Libretto's library: pure functions and model classes, importable without Snakemake."""

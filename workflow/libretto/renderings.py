@@ -1,0 +1,45 @@
+"""The list of a system's audio: what became of each of its MIDI files."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What became of one MIDI file: `seconds` of audio; 0 where it makes no sound, and then there is no FLAC."""
+
+    index: int
+    seconds: float
+
+    @property
+    def is_audible(self) -> bool:
+        """Whether there is a FLAC."""
+        return self.seconds > 0
+
+
+def write_renderings(renderings: list[Rendering], path: str | Path) -> None:
+    """Write as CSV."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Rendering))
+        writer.writerows(astuple(rendering) for rendering in renderings)
+
+
+def read_renderings(path: str | Path) -> list[Rendering]:
+    """Read what `write_renderings` wrote."""
+    with open(path, newline="") as file:
+        return [Rendering(int(row["index"]), float(row["seconds"])) for row in csv.DictReader(file)]
+
+
+def audible_files(folder: str | Path, renderings: list[Rendering]) -> Iterator[tuple[int, Path]]:
+    """Index and FLAC file of each audible rendering.
+
+    Raises:
+        RuntimeError: the folder holds other files than the list says.
+    """
+    files = {index: Path(folder) / f"{index:04d}.flac" for index in (r.index for r in renderings if r.is_audible)}
+    if set(files.values()) != (found := set(Path(folder).glob("*.flac"))):
+        raise RuntimeError(f"{folder} holds {len(found)} FLAC files that are not the {len(files)} of its list")
+    return iter(files.items())

@@ -1,0 +1,88 @@
+"""The samples of a system: the table of their tokens, and a MIDI file for each that holds a valid event."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from libretto.errors import InputError
+from libretto.midi import tokens_to_midi, valid_events
+
+SCHEMA = pa.schema(
+    [
+        ("index", pa.int32()),
+        ("lmd_id", pa.string()),  # of the music; for sampled music, of its description
+        ("prompt_lmd_id", pa.string()),
+        ("prompt", pa.string()),
+        ("tokens", pa.list_(pa.int32())),
+        ("n_events", pa.int32()),
+        ("n_invalid", pa.int32()),
+        ("stop", pa.string()),
+    ]
+)
+
+
+def read_songs(split: str | Path, n: int | None, columns: list[str]) -> list[dict]:
+    """The first `n` songs (all: None) of a Parquet split.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    songs = pq.read_table(split, columns=columns).slice(0, n).to_pylist()
+    if n is not None and len(songs) < n:
+        raise InputError(f"{split} has {len(songs)} songs: set sampling.n to at most {len(songs)}, not {n}")
+    return songs
+
+
+def middle_chunk(song: dict) -> list[int]:
+    """The tokens of a song's middle chunk, without the start token."""
+    chunks = song["chunks"]
+    return chunks[len(chunks) // 2][1:]
+
+
+def derangement(n: int, seed: int) -> list[int]:
+    """A random permutation of 0..n-1 that leaves nothing in place: a single cycle (Sattolo's algorithm)."""
+    if n < 2:
+        raise InputError("random descriptions need at least two songs: set sampling.n to 2 or more")
+    order = list(range(n))
+    draws = np.random.default_rng(seed)
+    for i in range(n - 1, 0, -1):
+        j = int(draws.integers(i))
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+def write_samples(
+    songs: list[dict], prompts: list[dict], pieces: Iterable[tuple[list[int], str]], table: str | Path, midi: str | Path
+) -> None:
+    """Write the table and the MIDI files `midi/0000.mid`, ...
+
+    Args:
+        songs: `lmd_id` of each row's music.
+        prompts: `lmd_id` and `caption` of each row's description.
+        pieces: tokens without the start token, and why they end.
+        table: the Parquet file.
+        midi: the folder; a row without a valid event has no file in it.
+    """
+    Path(midi).mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index, (song, prompt, (tokens, stop)) in enumerate(zip(songs, prompts, pieces, strict=True)):
+        tokens = np.asarray(tokens, dtype=np.int32)
+        events, n_invalid = valid_events(tokens)
+        rows.append(
+            {
+                "index": index,
+                "lmd_id": song["lmd_id"],
+                "prompt_lmd_id": prompt["lmd_id"],
+                "prompt": prompt["caption"],
+                "tokens": tokens,
+                "n_events": len(events),
+                "n_invalid": n_invalid,
+                "stop": stop,
+            }
+        )
+        if len(events):
+            tokens_to_midi(tokens).save(str(Path(midi) / f"{index:04d}.mid"))
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), table)

@@ -1,0 +1,127 @@
+"""The sources of an experiment: where each one's file or folder lies, and what stands in its way before a run.
+
+The Snakefile imports this module on every call: it must stay quick to import.
+"""
+
+import os
+from collections.abc import Iterable
+
+from libretto.errors import InputError
+
+FILES = {"lmd": "lmd.tar.gz", "midicaps": "midicaps.json", "soundfont": "soundfont.sf2"}
+STANDINS = "results/standins/"  # what lies here is made by rules
+ADVICE = {
+    "lmd": "correct the path, or remove it to have LMD-full downloaded from url:",
+    "midicaps": "correct the path, or remove it to have MidiCaps downloaded from hub:",
+    "soundfont": "correct the path, or install the soundfont (Debian: apt-get install fluid-soundfont-gm)",
+}
+
+
+def source_entry(config: dict, name: str) -> dict:
+    """The config's entry of a source: `lmd`, `midicaps`, `soundfont`, or the name of a model.
+
+    Raises:
+        InputError: the config has no such source.
+    """
+    sources = config["sources"]
+    entries = sources if name in FILES else sources["models"]
+    if name not in entries:
+        raise InputError(f"{config_key(name)} is missing in the config: add it, or name another model where it is used")
+    return entries[name]
+
+
+def source_path(config: dict, name: str, folder: str) -> str:
+    """The file or folder of a source.
+
+    Args:
+        config: the experiment.
+        name: `lmd`, `midicaps`, `soundfont`, or the name of a model.
+        folder: where the download rules write.
+
+    Returns:
+        The entry's own `path:` where it has one, or else what a download rule writes: one file for `lmd`, `midicaps`,
+        `soundfont` and the models whose entry has `file:` or `url:`, a folder for the other models.
+    """
+    entry = source_entry(config, name)
+    if "path" in entry:
+        return os.path.normpath(os.path.expanduser(entry["path"]))
+    if name in FILES:
+        return f"{folder}/{FILES[name]}"
+    kind = "checkpoints" if "file" in entry or "url" in entry else "models"
+    return f"{folder}/{kind}/{name}"
+
+
+def download_entry(config: dict, name: str) -> dict:
+    """What decides which bytes a download brings, out of a source's entry: a download is repeated when this changes."""
+    keys = ("url", "sha256", "bytes", "hub", "repo_type", "revision", "file")
+    entry = source_entry(config, name)
+    return {key: entry[key] for key in keys if key in entry}
+
+
+def config_key(name: str) -> str:
+    """The config key of a source, as a user would write it: `sources.lmd`, `sources.models.llama-1b`."""
+    return f"sources.{name}" if name in FILES else f"sources.models.{name}"
+
+
+def missing_paths(config: dict) -> dict[str, str]:
+    """Each `path:` of the config where nothing is and that no rule makes, with the name of the source (its first)."""
+    missing = {}
+    for name in [*FILES, *config["sources"]["models"]]:
+        if "path" in source_entry(config, name):
+            path = source_path(config, name, "")
+            if not path.startswith(STANDINS) and not os.path.exists(path):
+                missing.setdefault(path, name)
+    return missing
+
+
+def missing_path_message(name: str, path: str) -> str:
+    """What is missing and what to do, in one line."""
+    advice = ADVICE.get(name, "correct the path, or give hub: and revision: instead to have it downloaded")
+    return f"{config_key(name)}.path: there is no {path}; {advice}"
+
+
+def check_sources(config: dict, folder: str, files: Iterable[str]) -> None:
+    """Stop a run whose sources cannot be had, before its first job.
+
+    Args:
+        config: the experiment.
+        folder: where the download rules write.
+        files: what the run's jobs read and write; a source that is not among them is not needed.
+
+    Raises:
+        InputError: says which source, and what to do.
+    """
+    files = set(files)
+    for name in [*FILES, *config["sources"]["models"]]:
+        path = source_path(config, name, folder)
+        if path in files:
+            _check_source(name, source_entry(config, name), path)
+
+
+def _check_source(name: str, entry: dict, path: str) -> None:
+    key = config_key(name)
+    if "path" in entry:
+        if path.startswith(STANDINS):
+            return
+        if not os.path.exists(path):
+            raise InputError(missing_path_message(name, path))
+        if name in FILES and not os.path.isfile(path):
+            raise InputError(f"{key}.path: {path} is a folder; name the file itself")
+        if name not in FILES and not {"file", "url"} & entry.keys() and not os.path.isfile(f"{path}/config.json"):
+            raise InputError(f"{key}.path: there is no config.json in {path}; name the folder that holds the model's")
+    elif "url" not in entry and "hub" not in entry:
+        raise InputError(f"{key} has no path:, url: or hub:; give one of them")
+    elif "url" not in entry:
+        if name in FILES and "file" not in entry:
+            raise InputError(f"{key}: hub: needs file: beside it, the file's path in the repository")
+        if entry.get("gated") and not os.path.exists(path) and not _has_token():
+            raise InputError(
+                f"{key}: {entry['hub']} is gated; accept its licence at https://huggingface.co/{entry['hub']} and set "
+                f"HF_TOKEN, or set {key}.path to a copy of your own"
+            )
+
+
+def _has_token() -> bool:
+    from huggingface_hub import get_token
+
+    return get_token() is not None

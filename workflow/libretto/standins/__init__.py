@@ -1,0 +1,1 @@
+"""Stand-ins for the sources: a composed corpus and tiny base checkpoints, through which every rule of the demo runs."""

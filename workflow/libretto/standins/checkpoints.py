@@ -1,0 +1,241 @@
+"""Tiny base checkpoints in the hub's own format, so that the demo loads models the way the full experiment does."""
+
+import json
+import math
+import random
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from libretto.standins.captions import midicaps_row
+from libretto.standins.composer import Piece, compose
+from libretto.vocab import (
+    AUTOREGRESS,
+    DURATION_OFFSET,
+    EMBEDDING_ROWS,
+    MAX_DURATION,
+    MAX_TIME,
+    NOTE_OFFSET,
+    PITCHES,
+    TICKS_PER_SECOND,
+    TIME_OFFSET,
+    TOKENS_PER_EVENT,
+)
+
+AMT_CONTEXT = 256
+AMT_WIDTH = 64
+AMT_PIECES = 160
+AMT_STEPS = 400
+AMT_BATCH = 4
+
+TEXT_VOCABULARY = 2000
+TEXT_CAPTIONS = 400
+# Llama 3's special tokens, of which it has 256 with the reserved ones; they follow the text vocabulary.
+SPECIAL_TOKENS = (
+    *("<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>"),
+    *("<|finetune_right_pad_id|>", "<|reserved_special_token_2|>", "<|start_header_id|>", "<|end_header_id|>"),
+    *("<|eom_id|>", "<|eot_id|>", "<|python_tag|>"),
+)
+# As Llama 3 cuts text before it merges bytes: contractions, words, numbers of up to three digits, punctuation, space.
+_PRE_TOKENS = "|".join(
+    (
+        *(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)", r"[^\r\n\p{L}\p{N}]?\p{L}+", r"\p{N}{1,3}"),
+        *(r" ?[^\s\p{L}\p{N}]+[\r\n]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"),
+    )
+)
+# Width, layers, heads, key-value heads: three layers in the smaller one, so that weights over layers mean something.
+LLAMA_SHAPES = {"llama-1b": (64, 3, 4, 2), "llama-3b": (96, 2, 4, 2)}
+LLAMA_ROPE = {
+    **{"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 32.0},
+    **{"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
+}
+
+
+def make_amt(folder: str | Path, seed: int) -> float:
+    """Save a small GPT-2 with AMT's vocabulary, trained for a short while on pieces that are not in the corpus.
+
+    Args:
+        folder: where `from_pretrained` will find it.
+        seed: of the pieces, the weights and the order of training.
+
+    Returns:
+        The loss of the last steps, in nats a token.
+    """
+    torch.manual_seed(seed)
+    chunks = _music_chunks(seed)
+    used, compact = torch.unique(chunks, return_inverse=True)
+    # Over 55,030 rows a step takes a second on a CPU. So the rows that occur are trained, with one more that stands for
+    # all the others and counts as often as there are of them: thus they learn to be improbable.
+    unused = EMBEDDING_ROWS - len(used)
+    model = GPT2LMHeadModel(_amt_config(len(used) + 1))
+    _give_a_start(model, used)
+    bias = torch.zeros(len(used) + 1)
+    bias[-1] = math.log(unused)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=AMT_STEPS, pct_start=0.1)
+    losses = []
+    model.train()
+    for _ in tqdm(range(AMT_STEPS), desc="training the stand-in AMT", mininterval=5):
+        batch = compact[torch.randint(len(compact), (AMT_BATCH,))]
+        logits = model(batch).logits[:, :-1] + bias
+        loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    _all_rows(model, used).save_pretrained(folder)
+    return sum(losses[-20:]) / 20
+
+
+def _amt_config(rows: int) -> GPT2Config:
+    return GPT2Config(
+        vocab_size=rows,
+        n_positions=AMT_CONTEXT,
+        n_embd=AMT_WIDTH,
+        n_layer=3,
+        n_head=4,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=AUTOREGRESS if rows == EMBEDDING_ROWS else None,
+        eos_token_id=AUTOREGRESS if rows == EMBEDDING_ROWS else None,
+    )
+
+
+def _music_chunks(seed: int) -> torch.Tensor:
+    """int64 [chunks, 256]: AUTOREGRESS and 85 events, times relative to the first."""
+    events = (AMT_CONTEXT - 1) // TOKENS_PER_EVENT
+    chunks = []
+    for number in range(AMT_PIECES):
+        tokens = torch.tensor(_events(compose(random.Random(f"amt/{seed}/{number}"))))
+        for chunk in tokens[: len(tokens) // events * events].view(-1, events, TOKENS_PER_EVENT):
+            times = chunk[:, 0] - chunk[0, 0]
+            chunk = torch.stack((times, chunk[:, 1], chunk[:, 2]), dim=1)
+            chunks.append(torch.cat((torch.tensor([AUTOREGRESS]), chunk.flatten())))
+    return torch.stack(chunks)
+
+
+def _events(piece: Piece) -> list[tuple[int, int, int]]:
+    """A piece as AMT's events, without the way over MIDI, which takes ten times as long."""
+    events = []
+    for part in piece.parts:
+        for note in part.notes:
+            onset, end = (round(TICKS_PER_SECOND * piece.seconds(t)) for t in (note.onset, note.onset + note.length))
+            duration = min(end - onset, MAX_DURATION - 1)
+            number = PITCHES * part.program + note.pitch
+            events.append((TIME_OFFSET + onset, DURATION_OFFSET + duration, NOTE_OFFSET + number))
+    return sorted(events, key=lambda event: event[0])
+
+
+def _give_a_start(model: GPT2LMHeadModel, used: torch.Tensor) -> None:
+    """Put into the embeddings what a short training would hardly find by itself.
+
+    Neighbouring times, durations and places are alike (sines and cosines, as in the first transformers). Times,
+    durations and notes have a direction each, and so has every place, that of the kind which comes next.
+    """
+    kinds = torch.bucketize(used, torch.tensor([DURATION_OFFSET, NOTE_OFFSET]), right=True)
+    offsets = torch.tensor([TIME_OFFSET, DURATION_OFFSET, 0])
+    directions = 1.6 * torch.linalg.qr(torch.randn(AMT_WIDTH, TOKENS_PER_EVENT))[0].T
+    ticks = _waves(used - offsets[kinds], shortest=4, longest=2 * MAX_TIME) * (kinds < 2)[:, None]
+    places = torch.arange(AMT_CONTEXT)
+    with torch.no_grad():
+        model.transformer.wte.weight[:-1] += ticks + directions[kinds]
+        model.transformer.wpe.weight += _waves(places, shortest=3, longest=300) + directions[places % TOKENS_PER_EVENT]
+
+
+def _waves(numbers: torch.Tensor, shortest: float, longest: float) -> torch.Tensor:
+    """float32 [numbers, width]: small sines and cosines of periods between `shortest` and `longest`."""
+    periods = torch.logspace(math.log10(shortest), math.log10(longest), AMT_WIDTH // 2)
+    angles = 2 * math.pi * numbers[:, None] / periods
+    return 0.15 * torch.cat((angles.sin(), angles.cos()), dim=1)
+
+
+def _all_rows(model: GPT2LMHeadModel, used: torch.Tensor) -> GPT2LMHeadModel:
+    """The same model with a row for every token of AMT's embedding."""
+    full = GPT2LMHeadModel(_amt_config(EMBEDDING_ROWS))
+    weights = model.state_dict()
+    rows = weights["transformer.wte.weight"]
+    every = rows[-1] + 0.002 * torch.randn(EMBEDDING_ROWS, AMT_WIDTH)
+    every[used] = rows[:-1]
+    weights["transformer.wte.weight"] = weights["lm_head.weight"] = every
+    full.load_state_dict(weights)
+    return full
+
+
+def make_llama(folder: str | Path, name: str, seed: int) -> None:
+    """Save a small Llama 3.2 with random weights in bfloat16, as the real one is stored, and its tokenizer.
+
+    Args:
+        folder: where `from_pretrained` will find both.
+        name: `llama-1b` or `llama-3b`, which decides the shape.
+        seed: of the weights and of the captions that the tokenizer is trained on.
+    """
+    tokenizer = _text_tokenizer(seed)
+    width, layers, heads, kv_heads = LLAMA_SHAPES[name]
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=131_072,
+        rope_parameters=LLAMA_ROPE,
+        rms_norm_eps=1e-5,
+        initializer_range=width**-0.5,  # Llama's 0.02 suits its width; here it would shrink all that passes a matrix
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.convert_tokens_to_ids("<|begin_of_text|>"),
+        eos_token_id=tokenizer.convert_tokens_to_ids("<|end_of_text|>"),
+        dtype="bfloat16",
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    # As the hub's folders have it; transformers 5 writes neither.
+    settings = json.loads(Path(folder, "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "PreTrainedTokenizerFast"}
+    Path(folder, "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    special = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token}
+    Path(folder, "special_tokens_map.json").write_text(json.dumps(special, indent=2) + "\n")
+
+
+def _text_tokenizer(seed: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over captions of pieces that are not in the corpus; begins each text as Llama 3's does."""
+    captions = []
+    for number in range(TEXT_CAPTIONS):
+        rng = random.Random(f"text/{seed}/{number}")
+        captions.append(midicaps_row(compose(rng), "", rng)["caption"])
+    tokenizer = Tokenizer(models.BPE(ignore_merges=True))
+    split = pre_tokenizers.Split(Regex(_PRE_TOKENS), behavior="isolated")
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=TEXT_VOCABULARY, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(captions, trainer)
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    begin = SPECIAL_TOKENS[0]
+    tokenizer.post_processor = processors.Sequence(
+        [
+            processors.ByteLevel(trim_offsets=False),
+            processors.TemplateProcessing(
+                single=f"{begin} $A",
+                pair=f"{begin} $A {begin}:1 $B:1",
+                special_tokens=[(begin, tokenizer.token_to_id(begin))],
+            ),
+        ]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=begin,
+        eos_token=SPECIAL_TOKENS[1],
+        clean_up_tokenization_spaces=False,
+        model_max_length=131_072,
+        model_input_names=["input_ids", "attention_mask"],
+    )

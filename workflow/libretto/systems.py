@@ -1,0 +1,74 @@
+"""The systems of the results table: what stands in each row, derived from the config (report, Table 3)."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from libretto.errors import InputError
+
+GROUND_TRUTH = "ground-truth"
+RANDOM_TEXT = "ground-truth-random-text"
+UNCONDITIONAL = "amt-unconditional"
+
+Kind = Literal["ground-truth", "random-text", "unconditional", "variant"]
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of the results table.
+
+    Attributes:
+        name: as in file names, such as `llama-3b-amt-t1.1`.
+        kind: where its music comes from.
+        group: the heading of Table 3 under which the row stands.
+        label: the row's name in Table 3, or one in its manner for a variant that the report does not have; followed by
+            the variant's name where several variants would have the same.
+        variant: the config's name of the trained variant; None for a baseline.
+        temperature: of sampling; None where nothing is sampled.
+    """
+
+    name: str
+    kind: Kind
+    group: str
+    label: str
+    variant: str | None = None
+    temperature: float | None = None
+
+    @property
+    def is_sampled(self) -> bool:
+        """True where a model made the music: then it has a temperature, and FAD compares it with human music."""
+        return self.temperature is not None
+
+
+def systems(config: dict) -> dict[str, System]:
+    """Every system of `config` by name, in the order and grouping of the report's Table 3."""
+    rows = [
+        System(GROUND_TRUTH, "ground-truth", "Baselines", "Ground truth"),
+        System(RANDOM_TEXT, "random-text", "Baselines", "Ground truth (random text)"),
+    ]
+    for t in config["unconditional"]["temperatures"]:
+        rows.append(
+            System(f"{UNCONDITIONAL}-t{float(t)}", "unconditional", "Baselines", "AMT-Large (unconditional)", None, t)
+        )
+    labels = {name: _label(variant) for name, variant in config["variants"].items()}
+    counts = Counter(labels.values())
+    labels = {name: label if counts[label] == 1 else f"{label} ({name})" for name, label in labels.items()}
+    for family, group in (("amt", "AMT-Large + text cond"), ("llama", "Llama LLMs")):
+        for name, variant in config["variants"].items():
+            if variant["family"] == family:
+                for t in variant["temperatures"]:
+                    rows.append(System(f"{name}-t{float(t)}", "variant", group, labels[name], name, t))
+    names = [row.name for row in rows]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise InputError(
+            f"config: two systems have the same name: {', '.join(sorted(repeated))}; rename a variant, or name each of "
+            "its temperatures once"
+        )
+    return {row.name: row for row in rows}
+
+
+def _label(variant: dict) -> str:
+    if variant["family"] == "amt":
+        return f"{'w/' if variant['text_states'] == 'weighted' else 'w/o'} weighted Llama states"
+    size = variant["base"].rpartition("-")[2].upper()
+    return f"{size} {'w/' if variant['init'] == 'amt' else 'w/o'} AMT embed init"
