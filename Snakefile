@@ -1,0 +1,32 @@
+"""Libretto: text to multi-track symbolic music, from the data to the results table."""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+pathvars:
+    run=f"results/{config['run']}",
+
+
+include: "workflow/rules/common.smk"  # checks the config against its schema
+include: "workflow/rules/standins.smk"
+include: "workflow/rules/sources.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/generate.smk"
+include: "workflow/rules/render.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/provenance.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        FINAL,
+        "<run>/cost.csv",
+        "<run>/provenance/ro-crate-metadata.json",

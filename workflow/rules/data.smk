@@ -1,0 +1,171 @@
+"""Pairs of text and music, tokens, splits (report, section 5.2)."""
+
+
+# Seconds of work: not worth a place in a cluster's queue.
+localrules:
+    summarize,
+    figure_dataset,
+
+
+rule shard:
+    input:
+        archive=source("lmd"),
+    output:
+        midi=expand("<run>/data/midi/{hex}.parquet", hex=list(HEX_DIGITS)),
+        members="<run>/data/members.parquet",
+    log:
+        "<run>/logs/shard.log",
+    benchmark:
+        "<run>/benchmarks/shard.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        code=code("shard.py"),
+    message:
+        "Reading the MIDI archive"
+    script:
+        "../scripts/shard.py"
+
+
+rule pair:
+    input:
+        midicaps=source("midicaps"),
+        members="<run>/data/members.parquet",
+    output:
+        pairs="<run>/data/pairs.parquet",
+        unpaired="<run>/data/unpaired.parquet",
+    log:
+        "<run>/logs/pair.log",
+    benchmark:
+        "<run>/benchmarks/pair.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        splits=lookup(within=config, dpath="data/splits"),
+        code=code("pair.py"),
+    message:
+        "Pairing text and music"
+    script:
+        "../scripts/pair.py"
+
+
+rule tokenize:
+    input:
+        midi="<run>/data/midi/{hex}.parquet",
+        pairs="<run>/data/pairs.parquet",
+    output:
+        tokens="<run>/data/tokens/{hex}.parquet",
+        dropped="<run>/data/tokens/{hex}.dropped.parquet",
+    log:
+        "<run>/logs/tokenize/{hex}.log",
+    benchmark:
+        "<run>/benchmarks/tokenize/{hex}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        code=code("tokenize.py"),
+    message:
+        "Tokenizing songs {wildcards.hex}"
+    script:
+        "../scripts/tokenize.py"
+
+
+rule split:
+    input:
+        tokens=expand("<run>/data/tokens/{hex}.parquet", hex=list(HEX_DIGITS)),
+        dropped=expand("<run>/data/tokens/{hex}.dropped.parquet", hex=list(HEX_DIGITS)),
+        pairs="<run>/data/pairs.parquet",
+        unpaired="<run>/data/unpaired.parquet",
+    output:
+        train="<run>/data/splits/train.parquet",
+        valid="<run>/data/splits/valid.parquet",
+        test="<run>/data/splits/test.parquet",
+        background="<run>/data/splits/background.parquet",
+        songs="<run>/data/songs.parquet",
+        dropped="<run>/data/dropped.parquet",
+    log:
+        "<run>/logs/split.log",
+    benchmark:
+        "<run>/benchmarks/split.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        cuts=lookup(within=config, dpath="data/cuts"),
+        background=lookup(within=config, dpath="data/background"),
+        chunk_tokens=lookup(within=config, dpath="data/chunk_tokens"),
+        deduplicate=lookup(within=config, dpath="data/deduplicate"),
+        code=code("split.py"),
+    message:
+        "Cutting songs into chunks"
+    script:
+        "../scripts/split.py"
+
+
+rule summarize:
+    input:
+        songs="<run>/data/songs.parquet",
+        dropped="<run>/data/dropped.parquet",
+    output:
+        summary="<run>/data/summary.json",
+    log:
+        "<run>/logs/summarize.log",
+    benchmark:
+        "<run>/benchmarks/summarize.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("summarize.py"),
+    message:
+        "Counting what became of every song"
+    script:
+        "../scripts/summarize.py"
+
+
+rule figure_dataset:
+    input:
+        songs="<run>/data/songs.parquet",
+        summary="<run>/data/summary.json",
+    output:
+        png="<run>/report/figures/dataset.png",
+        svg=report(
+            "<run>/report/figures/dataset.svg",
+            caption="../captions/dataset.rst",
+            category="Figures",
+            labels={"item": "Dataset"},
+        ),
+    log:
+        "<run>/logs/figure_dataset.log",
+    benchmark:
+        "<run>/benchmarks/figure_dataset.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code("figure_dataset.py"),
+    message:
+        "Figure of the dataset"
+    script:
+        "../scripts/figure_dataset.py"

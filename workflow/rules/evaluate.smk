@@ -1,0 +1,95 @@
+"""Section 5.3: embeddings of the audio and the scores of every system."""
+
+FAD_EMBEDDING = config["metrics"]["fad_embedding"]
+
+
+rule embed_fad:
+    input:
+        audio="<run>/audio/{system}",
+        list="<run>/audio/{system}.csv",
+        weights=lambda wildcards: [source(model)(wildcards) for model in EMBEDDING_MODELS[FAD_EMBEDDING]],
+    output:
+        embeddings="<run>/embeddings/{system}/fad.parquet",
+    log:
+        "<run>/logs/embed_fad/{system}.log",
+    benchmark:
+        "<run>/benchmarks/embed_fad/{system}.tsv"
+    wildcard_constraints:
+        system="|".join([*SAMPLED, "background"]),
+    conda:
+        "../../envs/audio.yaml"
+    threads: 1
+    resources:
+        gpu=0 if FAD_EMBEDDING == "logmel" else 1,
+        mem_mb=8000,
+        runtime=120,
+    params:
+        embedding=FAD_EMBEDDING,
+        sha256=sha256_of(EMBEDDING_MODELS[FAD_EMBEDDING]),
+        code=code("embed_fad.py"),
+    message:
+        "{params.embedding} embeddings of {wildcards.system}"
+    script:
+        "../scripts/embed_fad.py"
+
+
+rule embed_clap:
+    input:
+        audio=lambda wildcards: f"<run>/audio/{audio_system(wildcards)}",
+        list=lambda wildcards: f"<run>/audio/{audio_system(wildcards)}.csv",
+        tokens="<run>/samples/{system}/tokens.parquet",
+        clap=source("clap"),
+        roberta=source("roberta-base"),
+    output:
+        embeddings="<run>/embeddings/{system}/clap.parquet",
+    log:
+        "<run>/logs/embed_clap/{system}.log",
+    benchmark:
+        "<run>/benchmarks/embed_clap/{system}.tsv"
+    wildcard_constraints:
+        system="|".join(SYSTEMS),
+    conda:
+        "../../envs/audio.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=60,
+    params:
+        sha256=sha256_of(["clap"]),
+        code=code("embed_clap.py"),
+    message:
+        "CLAP embeddings of {wildcards.system}"
+    script:
+        "../scripts/embed_clap.py"
+
+
+rule score:
+    input:
+        unpack(scored_files),
+        tokens="<run>/samples/{system}/tokens.parquet",
+        pairs="<run>/data/pairs.parquet",
+        list=lambda wildcards: f"<run>/audio/{audio_system(wildcards)}.csv",
+    output:
+        scores="<run>/metrics/{system}.json",
+    log:
+        "<run>/logs/score/{system}.log",
+    benchmark:
+        "<run>/benchmarks/score/{system}.tsv"
+    wildcard_constraints:
+        system="|".join(SYSTEMS),
+    conda:
+        "../../envs/audio.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        fad_embedding=FAD_EMBEDDING,
+        fad_sub=config["metrics"]["fad_sub"],
+        seed=config["seed"],
+        code=code("score.py"),
+    message:
+        "Scores of {wildcards.system}"
+    script:
+        "../scripts/score.py"

@@ -1,0 +1,61 @@
+"""Section 5.1, inference: a piece of music for each of the first test descriptions, per system; and the human music."""
+
+
+rule generate:
+    input:
+        unpack(generating_models),
+        test="<run>/data/splits/test.parquet",
+    output:
+        tokens="<run>/samples/{system}/tokens.parquet",
+        midi=directory("<run>/samples/{system}/midi"),
+    log:
+        "<run>/logs/generate/{system}.log",
+    benchmark:
+        "<run>/benchmarks/generate/{system}.tsv"
+    wildcard_constraints:
+        system="|".join(SAMPLED),
+    conda:
+        "../../envs/models.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=48000,
+        runtime=240,
+    params:
+        settings=generating_settings,
+        sampling=config["sampling"],
+        temperature=lambda wildcards: SYSTEMS[wildcards.system].temperature,
+        seed=config["seed"],
+        code=code("generate.py"),
+    message:
+        "Sampling {wildcards.system}"
+    script:
+        "../scripts/generate.py"
+
+
+rule human_music:
+    input:
+        songs=lambda wildcards: f"<run>/data/splits/{'background' if wildcards.system == 'background' else 'test'}.parquet",
+    output:
+        tokens="<run>/samples/{system}/tokens.parquet",
+        midi=directory("<run>/samples/{system}/midi"),
+    log:
+        "<run>/logs/human_music/{system}.log",
+    benchmark:
+        "<run>/benchmarks/human_music/{system}.tsv"
+    wildcard_constraints:
+        system="|".join(name for name in [*SYSTEMS, "background"] if name not in SAMPLED),
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        n=lambda wildcards: None if wildcards.system == "background" else config["sampling"]["n"],
+        seed=config["seed"],
+        code=code("human_music.py"),
+    message:
+        "The human music of {wildcards.system}"
+    script:
+        "../scripts/human_music.py"

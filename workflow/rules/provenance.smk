@@ -1,0 +1,72 @@
+"""Where every result came from, and what the run cost. Included last: it describes the rules before it."""
+
+from libretto.describe import describe_rules, describe_sources
+
+FINAL = [
+    "<run>/table.csv",
+    "<run>/table.md",
+    "<run>/table.html",
+    "<run>/report/index.html",
+    expand("<run>/report/figures/{figure}.{suffix}", figure=FIGURES, suffix=["png", "svg"]),
+    expand("<run>/train/{variant}/folded", variant=LLAMA_VARIANTS),
+]
+
+
+# Seconds of work: not worth a place in a cluster's queue.
+localrules:
+    cost,
+
+
+rule cost:
+    input:
+        final=FINAL,
+    output:
+        table=report("<run>/cost.csv", caption="../captions/cost.rst", category="Cost", labels={"item": "Cost by rule"}),
+    log:
+        "<run>/logs/cost.log",
+    benchmark:
+        "<run>/benchmarks/cost.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        rules=lambda wildcards: describe_rules(workflow.rules, workflow.basedir),
+        code=code("cost.py"),
+    message:
+        "Cost of the run, rule by rule"
+    script:
+        "../scripts/cost.py"
+
+
+rule provenance:
+    input:
+        final=FINAL,
+        cost="<run>/cost.csv",
+        lock="envs/requirements.lock",
+    output:
+        crate="<run>/provenance/ro-crate-metadata.json",
+        config="<run>/provenance/config.yaml",
+        checksums="<run>/provenance/sha256sums.txt",
+    log:
+        "<run>/logs/provenance.log",
+    benchmark:
+        "<run>/benchmarks/provenance.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 4
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        config=config,
+        snakefile="Snakefile",
+        sources=describe_sources(config, f"results/{config['run']}/sources"),
+        rules=lambda wildcards: describe_rules(workflow.rules, workflow.basedir),
+        code=code("provenance.py"),
+    message:
+        "Provenance of every file of the run"
+    script:
+        "../scripts/provenance.py"

@@ -1,0 +1,188 @@
+"""The results table, the figures, the listening page (report, section 6)."""
+
+from dataclasses import asdict
+
+from libretto.systems import GROUND_TRUTH, RANDOM_TEXT
+
+TEMPLATES = "workflow/templates"
+PAGE_TEMPLATES = [f"{TEMPLATES}/style.css", f"{TEMPLATES}/scores.html"]
+
+WEIGHTED = [name for name, variant in config["variants"].items() if variant.get("text_states") == "weighted"]
+
+# The page's figures and what it says of each.
+FIGURES = {
+    "dataset": "The data: songs per split, chunks and tokens per song, instruments, and what was dropped.",
+    "losses": "Training and validation loss over steps. The losses of the two families are over different tokens; "
+    "those of the first steps may lie above the panel.",
+    "scores": "Each measured score of every system, of this run and of the report; bars are standard errors of the mean.",
+}
+if WEIGHTED:
+    FIGURES["layer_weights"] = "The learned share of each layer of the text encoder in the weighted variants."
+
+
+# Seconds of work: not worth a place in a cluster's queue.
+localrules:
+    table,
+    figure_losses,
+    figure_scores,
+    figure_layer_weights,
+    listening_page,
+
+
+rule table:
+    input:
+        metrics=expand("<run>/metrics/{system}.json", system=SYSTEMS),
+        report="workflow/reference/table3.csv",
+        template=f"{TEMPLATES}/table.html",
+        templates=PAGE_TEMPLATES,
+    output:
+        csv="<run>/table.csv",
+        markdown="<run>/table.md",
+        html=report("<run>/table.html", caption="../captions/table.rst", category="Results", labels={"item": "Table 3"}),
+    log:
+        "<run>/logs/table.log",
+    benchmark:
+        "<run>/benchmarks/table.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        run=config["run"],
+        systems=[asdict(system) for system in SYSTEMS.values()],
+        clap=config["metrics"]["clap"],
+        standins=uses_standins(config),
+        code=code("table.py"),
+    message:
+        "Results table of {params.run}"
+    script:
+        "../scripts/table.py"
+
+
+rule figure_losses:
+    input:
+        logs=expand("<run>/train/{variant}/log.parquet", variant=config["variants"]),
+    output:
+        png="<run>/report/figures/losses.png",
+        svg=report(
+            "<run>/report/figures/losses.svg",
+            caption="../captions/losses.rst",
+            category="Figures",
+            labels={"item": "Losses"},
+        ),
+    log:
+        "<run>/logs/figure_losses.log",
+    benchmark:
+        "<run>/benchmarks/figure_losses.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        families={name: variant["family"] for name, variant in config["variants"].items()},
+        code=code("figure_losses.py"),
+    message:
+        "Figure of the losses"
+    script:
+        "../scripts/figure_losses.py"
+
+
+rule figure_scores:
+    input:
+        table="<run>/table.csv",
+    output:
+        png="<run>/report/figures/scores.png",
+        svg=report(
+            "<run>/report/figures/scores.svg",
+            caption="../captions/scores.rst",
+            category="Figures",
+            labels={"item": "Scores"},
+        ),
+    log:
+        "<run>/logs/figure_scores.log",
+    benchmark:
+        "<run>/benchmarks/figure_scores.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        systems=[asdict(system) for system in SYSTEMS.values()],
+        code=code("figure_scores.py"),
+    message:
+        "Figure of the scores"
+    script:
+        "../scripts/figure_scores.py"
+
+
+rule figure_layer_weights:
+    input:
+        weights=expand("<run>/train/{variant}/layer_weights.json", variant=WEIGHTED),
+    output:
+        png="<run>/report/figures/layer_weights.png",
+        svg=report(
+            "<run>/report/figures/layer_weights.svg",
+            caption="../captions/layer_weights.rst",
+            category="Figures",
+            labels={"item": "Layer weights"},
+        ),
+    log:
+        "<run>/logs/figure_layer_weights.log",
+    benchmark:
+        "<run>/benchmarks/figure_layer_weights.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        variants=WEIGHTED,
+        code=code("figure_layer_weights.py"),
+    message:
+        "Figure of the learned layer weights"
+    script:
+        "../scripts/figure_layer_weights.py"
+
+
+rule listening_page:
+    input:
+        table="<run>/table.csv",
+        pairs="<run>/data/pairs.parquet",
+        samples=expand("<run>/samples/{system}/tokens.parquet", system=SYSTEMS),
+        midi=expand("<run>/samples/{system}/midi", system=SYSTEMS),
+        audio=[f"<run>/audio/{GROUND_TRUTH if name == RANDOM_TEXT else name}" for name in SYSTEMS],
+        figures=expand("<run>/report/figures/{figure}.png", figure=FIGURES),
+        template=f"{TEMPLATES}/index.html",
+        templates=PAGE_TEMPLATES,
+    output:
+        page="<run>/report/index.html",
+        media=directory("<run>/report/samples"),
+    log:
+        "<run>/logs/listening_page.log",
+    benchmark:
+        "<run>/benchmarks/listening_page.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        run=config["run"],
+        systems=[asdict(system) for system in SYSTEMS.values()],
+        clap=config["metrics"]["clap"],
+        standins=uses_standins(config),
+        prompts=config["report"]["listening_samples"],
+        captions=list(FIGURES.values()),
+        code=code("listening_page.py"),
+    message:
+        "Listening page of {params.run}"
+    script:
+        "../scripts/listening_page.py"

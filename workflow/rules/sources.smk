@@ -1,0 +1,113 @@
+"""The data and the pretrained models, downloaded where the config names no copy of one's own (`path:`)."""
+
+
+# Compute nodes often have no network: downloads run where Snakemake itself runs.
+localrules:
+    download_lmd,
+    download_midicaps,
+    download_soundfont,
+    download_checkpoint,
+    download_model,
+
+
+rule download_lmd:
+    output:
+        file="<run>/sources/lmd.tar.gz",
+    log:
+        "<run>/logs/download_lmd.log",
+    benchmark:
+        "<run>/benchmarks/download_lmd.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=720,
+    params:
+        entry=download_entry(config, "lmd"),
+        key=config_key("lmd"),
+        code=code("download_file.py"),
+    message:
+        "Downloading LMD"
+    script:
+        "../scripts/download_file.py"
+
+
+use rule download_lmd as download_midicaps with:
+    output:
+        file="<run>/sources/midicaps.json",
+    log:
+        "<run>/logs/download_midicaps.log",
+    benchmark:
+        "<run>/benchmarks/download_midicaps.tsv"
+    params:
+        entry=download_entry(config, "midicaps"),
+        key=config_key("midicaps"),
+        code=code("download_file.py"),
+    message:
+        "Downloading MidiCaps"
+
+
+use rule download_lmd as download_soundfont with:
+    output:
+        file="<run>/sources/soundfont.sf2",
+    log:
+        "<run>/logs/download_soundfont.log",
+    benchmark:
+        "<run>/benchmarks/download_soundfont.tsv"
+    params:
+        entry=download_entry(config, "soundfont"),
+        key=config_key("soundfont"),
+        code=code("download_file.py"),
+    message:
+        "Downloading the soundfont"
+
+
+use rule download_lmd as download_checkpoint with:
+    output:
+        file="<run>/sources/checkpoints/{model}",
+    log:
+        "<run>/logs/download_checkpoint/{model}.log",
+    benchmark:
+        "<run>/benchmarks/download_checkpoint/{model}.tsv"
+    params:
+        entry=lambda wildcards: download_entry(config, wildcards.model),
+        key=lambda wildcards: config_key(wildcards.model),
+        code=code("download_file.py"),
+    message:
+        "Downloading {wildcards.model}"
+
+
+rule download_model:
+    output:
+        folder=directory("<run>/sources/models/{model}"),
+    log:
+        "<run>/logs/download_model/{model}.log",
+    benchmark:
+        "<run>/benchmarks/download_model/{model}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=720,
+    params:
+        entry=lambda wildcards: download_entry(config, wildcards.model),
+        key=lambda wildcards: config_key(wildcards.model),
+        code=code("download_model.py"),
+    message:
+        "Downloading {wildcards.model}"
+    script:
+        "../scripts/download_model.py"
+
+
+# A `path:` where nothing is: a dry run shows it as a job, a real run that needs it stops before its first job (onstart).
+for path, name in missing_paths(config).items():
+
+    rule:
+        name:
+            f"missing_{name}"
+        output:
+            path,
+        message:
+            missing_path_message(name, path)

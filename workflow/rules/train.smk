@@ -1,0 +1,135 @@
+"""Section 5.1: finetuning of the variants, their validation losses, and Llama variants as plain Llama models."""
+
+import json
+
+LLAMA_VARIANTS = [name for name, variant in config["variants"].items() if variant["family"] == "llama"]
+
+
+# Seconds of work: not worth a place in a cluster's queue.
+localrules:
+    layer_weights,
+
+
+rule train:
+    input:
+        unpack(training_models),
+        train="<run>/data/splits/train.parquet",
+        valid="<run>/data/splits/valid.parquet",
+    output:
+        model=directory("<run>/train/{variant}/model"),
+        tensorboard=directory("<run>/train/{variant}/tensorboard"),
+        best="<run>/train/{variant}/best.json",
+        history="<run>/train/{variant}/log.parquet",
+    log:
+        "<run>/logs/train/{variant}.log",
+    benchmark:
+        "<run>/benchmarks/train/{variant}.tsv"
+    conda:
+        "../../envs/models.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        tasks_per_gpu=0,  # one task with all the GPUs: torchrun starts the processes
+        mem_mb=96000,
+        runtime=4320,
+    params:
+        settings=lambda wildcards: json.dumps(variant_settings(wildcards.variant), sort_keys=True),
+        checkpoints=lambda wildcards: f"results/{config['run']}/checkpoints/{wildcards.variant}",
+        init_from=init_from_option,
+        code=code("train.py"),
+    message:
+        "Training {wildcards.variant}"
+    # One process needs no torchrun, and is spared DDP's copy of the gradients.
+    # The checkpoints lie outside the outputs, which Snakemake deletes when a job fails or starts again.
+    # PYTHONSAFEPATH keeps scripts that are named after rules, such as tokenize.py, from hiding Python's own modules.
+    shell:
+        """
+        export PYTHONSAFEPATH=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+        launcher=python
+        if [ {resources.gpu} -gt 1 ]; then launcher="torchrun --standalone --nproc-per-node {resources.gpu}"; fi
+        $launcher "$LIBRETTO_SCRIPTS/train.py" --settings {params.settings:q} --code {params.code} \
+            --train {input.train:q} --valid {input.valid:q} \
+            --base {input.base:q} --text-model {input.text_model:q} {params.init_from} \
+            --checkpoints {params.checkpoints} \
+            --model {output.model} --tensorboard {output.tensorboard} --best {output.best} --history {output.history} \
+            --log-file {log}
+        """
+
+
+rule validate:
+    input:
+        model="<run>/train/{variant}/model",
+        best="<run>/train/{variant}/best.json",
+        text_model=lambda wildcards: source(text_model(wildcards.variant))(wildcards),
+        valid="<run>/data/splits/valid.parquet",
+    output:
+        scores="<run>/metrics/validation/{variant}.json",
+    log:
+        "<run>/logs/validate/{variant}.log",
+    benchmark:
+        "<run>/benchmarks/validate/{variant}.tsv"
+    conda:
+        "../../envs/models.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=48000,
+        runtime=60,
+    params:
+        settings=lambda wildcards: variant_settings(wildcards.variant),
+        code=code("validate.py"),
+    message:
+        "Validation loss of {wildcards.variant}"
+    script:
+        "../scripts/validate.py"
+
+
+rule fold:
+    input:
+        model="<run>/train/{variant}/model",
+        text_model=lambda wildcards: source(text_model(wildcards.variant))(wildcards),
+    output:
+        model=directory("<run>/train/{variant}/folded"),
+    log:
+        "<run>/logs/fold/{variant}.log",
+    benchmark:
+        "<run>/benchmarks/fold/{variant}.tsv"
+    wildcard_constraints:
+        variant="|".join(LLAMA_VARIANTS) or "none",
+    conda:
+        "../../envs/models.yaml"
+    threads: 4
+    resources:
+        mem_mb=64000,
+        runtime=60,
+    params:
+        max_new_tokens=config["sampling"]["max_new_tokens"],
+        top_p=config["sampling"]["top_p"],
+        code=code("fold.py"),
+    message:
+        "{wildcards.variant} as a plain LlamaForCausalLM"
+    script:
+        "../scripts/fold.py"
+
+
+rule layer_weights:
+    input:
+        model="<run>/train/{variant}/model",
+    output:
+        weights="<run>/train/{variant}/layer_weights.json",
+    log:
+        "<run>/logs/layer_weights/{variant}.log",
+    benchmark:
+        "<run>/benchmarks/layer_weights/{variant}.tsv"
+    conda:
+        "../../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("layer_weights.py"),
+    message:
+        "The text encoder's layers in {wildcards.variant}"
+    script:
+        "../scripts/layer_weights.py"

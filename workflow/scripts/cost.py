@@ -1,0 +1,10 @@
+"""Reads the benchmark files of all jobs, sums them up by rule, writes cost.csv."""
+
+from pathlib import Path
+
+from libretto.cost import collect_costs
+from libretto.log import start_log
+
+start_log(snakemake.log[0])
+costs = collect_costs(Path(snakemake.output.table).parent / "benchmarks", snakemake.params.rules)
+costs.to_csv(snakemake.output.table, index=False, float_format="%.5f", lineterminator="\n")

@@ -1,0 +1,21 @@
+"""Reads a system's audio, its descriptions and CLAP, embeds both for the CLAP score, writes a row per clip."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from libretto.embeddings.base import embed_files
+from libretto.embeddings.clap import Clap, clip_embedding
+from libretto.log import start_log
+from libretto.renderings import audible_files, read_renderings
+
+log = start_log(snakemake.log[0])
+clap = Clap(snakemake.input.clap, snakemake.input.roberta, snakemake.params.sha256)
+files = audible_files(snakemake.input.audio, read_renderings(snakemake.input.list))
+clips = {index: clip_embedding(windows) for index, windows in embed_files(clap, files).items()}
+samples = pq.read_table(snakemake.input.tokens, columns=["index", "prompt"]).to_pylist()
+prompts = {row["index"]: row["prompt"] for row in samples}
+texts = clap.embed_texts([prompts[index] for index in clips]) if clips else []
+vector = pa.list_(pa.float32())
+table = {"index": pa.array(clips, pa.int32()), "audio": pa.array(clips.values(), vector)}
+pq.write_table(pa.table(table | {"text": pa.array(list(texts), vector)}), snakemake.output.embeddings)
+log.info("%d clips and descriptions", len(clips))

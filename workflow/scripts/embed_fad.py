@@ -1,0 +1,13 @@
+"""Reads a system's audio and the embedding's weights, embeds every clip for FAD, writes the embeddings."""
+
+from libretto.embeddings import make_embedder
+from libretto.embeddings.base import embed_files, write_embeddings
+from libretto.log import start_log
+from libretto.renderings import audible_files, read_renderings
+
+log = start_log(snakemake.log[0])
+embedder = make_embedder(snakemake.params.embedding, snakemake.input.weights, snakemake.params.sha256)
+files = audible_files(snakemake.input.audio, read_renderings(snakemake.input.list))
+embeddings = embed_files(embedder, files)
+write_embeddings(embeddings, snakemake.output.embeddings)
+log.info("%s: %d embeddings of %d clips", embedder.name, sum(map(len, embeddings.values())), len(embeddings))

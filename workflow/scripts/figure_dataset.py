@@ -1,0 +1,15 @@
+"""Reads the dataset's songs and counts, draws the figure of the dataset, writes it as PNG and SVG."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from libretto.dataset_figure import plot_dataset
+from libretto.figures import save
+from libretto.log import start_log
+
+start_log(snakemake.log[0])
+songs = pd.read_parquet(snakemake.input.songs)
+summary = json.loads(Path(snakemake.input.summary).read_text())
+save(plot_dataset(songs, summary), (snakemake.output.png, snakemake.output.svg))

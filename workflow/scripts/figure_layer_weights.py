@@ -1,0 +1,12 @@
+"""Reads train/{variant}/layer_weights.json of the weighted variants, writes their figure (report, section 6.1)."""
+
+import json
+from pathlib import Path
+
+from libretto.figures import plot_layer_weights, save
+from libretto.log import start_log
+
+start_log(snakemake.log[0])
+files = zip(snakemake.params.variants, snakemake.input.weights, strict=True)
+weights = {variant: json.loads(Path(path).read_text())["weights"] for variant, path in files}
+save(plot_layer_weights(weights), snakemake.output)

@@ -1,0 +1,11 @@
+"""Reads train/{variant}/log.parquet of all variants, writes the figure of their losses (report, Figure 3)."""
+
+import pandas as pd
+
+from libretto.figures import plot_losses, save
+from libretto.log import start_log
+
+start_log(snakemake.log[0])
+families = snakemake.params.families
+logs = {variant: pd.read_parquet(path) for variant, path in zip(families, snakemake.input.logs, strict=True)}
+save(plot_losses(logs, families), snakemake.output)

@@ -1,0 +1,11 @@
+"""Reads the results table, writes the figure of its scores beside the report's."""
+
+from libretto.figures import plot_scores, save
+from libretto.log import start_log
+from libretto.systems import System
+from libretto.table import embedding_of, read_csv
+
+start_log(snakemake.log[0])
+table = read_csv(snakemake.input.table)
+systems = [System(**system) for system in snakemake.params.systems]
+save(plot_scores(table, systems, embedding_of(table)), snakemake.output)

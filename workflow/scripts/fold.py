@@ -1,0 +1,17 @@
+"""Reads a trained Llama variant, folds it into a plain LlamaForCausalLM, writes that with its tokenizer."""
+
+import torch
+
+from libretto.log import start_log
+from libretto.models.llama import LlamaForTextToMusic, generation_config
+from libretto.text import load_tokenizer
+
+start_log(snakemake.log[0])
+model = LlamaForTextToMusic.from_pretrained(snakemake.input.model, dtype=torch.float32)
+tokenizer = load_tokenizer(snakemake.input.text_model)
+folded = model.fold()
+folded.generation_config = generation_config(
+    tokenizer, model.config.vocab_size, snakemake.params.max_new_tokens, snakemake.params.top_p
+)
+folded.save_pretrained(snakemake.output.model)
+tokenizer.save_pretrained(snakemake.output.model)

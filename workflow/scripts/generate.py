@@ -1,0 +1,24 @@
+"""Reads a trained variant (or AMT as published) and the test descriptions, samples a piece for each, writes all."""
+
+from transformers import AutoModelForCausalLM
+
+from libretto.device import inference_dtype, select_device
+from libretto.log import start_log
+from libretto.samples import read_songs, write_samples
+from libretto.sampling import conditioned, sample, unconditional
+from libretto.variants import make_variant, trained_model
+
+start_log(snakemake.log[0])
+params = snakemake.params
+device = select_device()
+if params.settings is None:
+    model = AutoModelForCausalLM.from_pretrained(snakemake.input.model, dtype=inference_dtype(device)).to(device)
+    generator = unconditional(model)
+else:
+    variant, text = params.settings["variant"], params.settings["text"]
+    model = trained_model(variant, snakemake.input.model, inference_dtype(device))
+    generator = conditioned(make_variant(model, variant, text, snakemake.input.text_model, device))
+songs = read_songs(snakemake.input.test, params.sampling["n"], ["lmd_id", "caption"])
+captions = [song["caption"] for song in songs]
+pieces = sample(generator, captions, params.sampling, params.temperature, params.seed, snakemake.wildcards.system)
+write_samples(songs, songs, pieces, snakemake.output.tokens, snakemake.output.midi)

@@ -1,0 +1,15 @@
+"""Reads the test songs (`background`: FAD's reference songs), writes their middle chunks as if they were samples."""
+
+from libretto.log import start_log
+from libretto.samples import derangement, middle_chunk, read_songs, write_samples
+from libretto.seeds import stable_seed
+from libretto.systems import RANDOM_TEXT
+
+start_log(snakemake.log[0])
+system = snakemake.wildcards.system
+songs = read_songs(snakemake.input.songs, snakemake.params.n, ["lmd_id", "caption", "chunks"])
+prompts = songs
+if system == RANDOM_TEXT:
+    prompts = [songs[i] for i in derangement(len(songs), stable_seed(snakemake.params.seed, system))]
+pieces = ((middle_chunk(song), "end") for song in songs)
+write_samples(songs, prompts, pieces, snakemake.output.tokens, snakemake.output.midi)

@@ -1,0 +1,40 @@
+"""Reads MidiCaps and the archive's list of members, joins them, writes the pairs and what is in none."""
+
+import logging
+
+from tqdm import tqdm
+
+from libretto.errors import InputError
+from libretto.files import TableWriter, read_rows, written_whole
+from libretto.log import start_log
+from libretto.pairs import DROPPED, PAIRS, pair, read_midicaps, split_of_digit
+
+
+def main(midicaps, members, splits, pairs_path, unpaired_path):
+    split_of = split_of_digit(splits)
+    with (
+        written_whole(pairs_path, unpaired_path) as (pairs_part, unpaired_part),
+        TableWriter(pairs_part, PAIRS) as pairs,
+        TableWriter(unpaired_part, DROPPED) as unpaired,
+    ):
+        rows = tqdm(read_midicaps(midicaps), desc="captions", unit=" rows", mininterval=5)
+        count = 0
+        for song in pair(rows, read_rows(members, ["lmd_id", "member", "reason"]), split_of, unpaired.add):
+            pairs.add(song)
+            count += 1
+        if not count:
+            raise InputError(
+                f"no caption of {midicaps} has its MIDI file in the archive: are sources.lmd and sources.midicaps the "
+                "Lakh MIDI Dataset (lmd_full) and MidiCaps?"
+            )
+    logging.info("%d pairs of text and music", count)
+
+
+start_log(snakemake.log[0])
+main(
+    snakemake.input.midicaps,
+    snakemake.input.members,
+    snakemake.params.splits,
+    snakemake.output.pairs,
+    snakemake.output.unpaired,
+)

@@ -1,0 +1,48 @@
+"""Reads the files of a run, its sources and its code, writes where they came from: crate, config, checksum list."""
+
+from pathlib import Path
+
+import yaml
+
+from libretto.log import start_log
+from libretto.provenance import (
+    RunCrate,
+    checksum_list,
+    find_results,
+    git_commit,
+    locked_versions,
+    read_contents,
+    read_records,
+)
+
+CODE = {".py", ".smk", ".yaml", ".html", ".css", ".csv", ".rst"}
+
+start_log(snakemake.log[0])
+params, lock = snakemake.params, snakemake.input.lock
+config_path, folder = snakemake.output.config, Path(snakemake.output.crate).parent
+run_folder = folder.parent
+Path(config_path).write_text(yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True, width=120))
+
+code = [params.snakefile, *sorted(str(path) for path in Path("workflow").rglob("*") if path.suffix in CODE)]
+own = {*snakemake.output}
+results = {path: job for path, job in find_results(run_folder, params.rules).items() if path not in own}
+# A source that this run did not need is not there; two may be the same files.
+sources = {source["path"]: source["pins"] for source in params.sources.values() if Path(source["path"]).exists()}
+added = dict.fromkeys([*code, lock, config_path, *sources, *results])
+contents = read_contents(added, snakemake.threads)
+Path(snakemake.output.checksums).write_text(checksum_list(contents, run_folder))
+
+crate = RunCrate(params.config["run"], folder, contents)
+crate.add_file(params.snakefile, ["SoftwareSourceCode", "ComputationalWorkflow"])
+for path in [*code[1:], lock, config_path]:
+    crate.add_file(path, ["SoftwareSourceCode"] if Path(path).suffix in {".py", ".smk"} else [])
+for path, pins in sources.items():
+    crate.add_file(path, **pins)
+for path in results:
+    if path not in sources:
+        crate.add_file(path)
+crate.set_workflow(params.snakefile, code, git_commit("."), lock, locked_versions(lock))
+tools = {rule["name"]: rule["tool"] for rule in params.rules}
+records = read_records(".snakemake/metadata")
+crate.add_jobs(results, records, tools, config_path, sources)
+crate.write()

@@ -1,0 +1,50 @@
+"""Reads a system's samples, audio list and embeddings, computes its scores, writes them as JSON."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from libretto.embeddings.base import read_embeddings
+from libretto.log import start_log
+from libretto.metrics import clap_scores, fad, fad_sub, mean_and_sem, note_scores
+from libretto.renderings import read_renderings
+
+
+def check_clips(indices, audible, path):
+    if sorted(indices) != audible:
+        raise RuntimeError(f"{path} holds {len(indices)} clips that are not the {len(audible)} audible ones")
+
+
+start_log(snakemake.log[0])
+files, params = snakemake.input, snakemake.params
+samples = pq.read_table(files.tokens).to_pylist()
+pairs = pq.read_table(files.pairs, columns=["lmd_id", "instrument_summary"])
+summaries = dict(zip(*(pairs[name].to_pylist() for name in pairs.column_names), strict=True))
+audible = [rendering.index for rendering in read_renderings(files.list) if rendering.is_audible]
+
+names = ("val_loss", "fad", "fad_sub_mean", "fad_sub_sem", "clap_mean", "clap_sem")
+scores = dict.fromkeys(names) | {"fad_embedding": params.fad_embedding}
+scores |= {"n": len(audible), "n_missing": len(samples) - len(audible)} | note_scores(samples, summaries)
+details = {"seed": params.seed}
+if files.get("validation"):
+    validation = json.loads(Path(files.validation).read_text())
+    scores["val_loss"] = validation["val_loss"]
+    details["validation"] = validation
+if files.get("background"):
+    clips, background = read_embeddings(files.fad), read_embeddings(files.background)
+    check_clips(clips, audible, files.fad)
+    scores["fad"] = fad(clips, background) if len(clips) > 1 else None
+    draws = fad_sub(clips, background, **params.fad_sub, seed=params.seed)
+    scores["fad_sub_mean"], scores["fad_sub_sem"] = mean_and_sem(draws)
+    details |= {"fad_sub": draws, "fad_sub_size": params.fad_sub["size"], "n_background": len(background)}
+if files.get("clap"):
+    table = pq.read_table(files.clap)
+    check_clips(table["index"].to_pylist(), audible, files.clap)
+    values = []
+    if audible:
+        values = clap_scores(*(np.stack(table[name].to_numpy()) for name in ("audio", "text")))
+    scores["clap_mean"], scores["clap_sem"] = mean_and_sem(values)
+text = json.dumps(scores | {"details": details}, indent=1, allow_nan=False)
+Path(snakemake.output.scores).write_text(text + "\n")

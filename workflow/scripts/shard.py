@@ -1,0 +1,39 @@
+"""Reads the Lakh MIDI Dataset's tar.gz once, checks its members, writes the files by first hex digit and a list."""
+
+import logging
+from contextlib import ExitStack
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from libretto.archive import read_archive
+from libretto.files import TableWriter, written_whole
+from libretto.log import start_log
+
+MIDI = pa.schema({"lmd_id": pa.string(), "member": pa.string(), "midi": pa.binary()})
+MEMBERS = pa.schema({"lmd_id": pa.string(), "member": pa.string(), "bytes": pa.int64(), "reason": pa.string()})
+
+
+def main(archive, shards, members):
+    with written_whole(*shards.values(), members) as (*parts, members_part), ExitStack() as open_files:
+        writers = {
+            digit: open_files.enter_context(TableWriter(part, MIDI)) for digit, part in zip(shards, parts, strict=True)
+        }
+        member_writer = open_files.enter_context(TableWriter(members_part, MEMBERS))
+        songs = refused = 0
+        for member in tqdm(read_archive(archive), desc="members", unit=" files", mininterval=5):
+            row = {"lmd_id": member.lmd_id, "member": member.name, "reason": member.reason, "bytes": None}
+            if member.midi is None:
+                refused += 1
+            else:
+                songs += 1
+                row["bytes"] = len(member.midi)
+                writers[member.lmd_id[0]].add({"lmd_id": member.lmd_id, "member": member.name, "midi": member.midi})
+            member_writer.add(row)
+    logging.info("%d songs, %d members refused", songs, refused)
+
+
+start_log(snakemake.log[0])
+main(
+    snakemake.input.archive, dict(zip("0123456789abcdef", snakemake.output.midi, strict=True)), snakemake.output.members
+)

@@ -1,0 +1,52 @@
+"""Reads the tokenized songs in MidiCaps' order, cuts them into chunks, writes the splits and each song's fate."""
+
+import logging
+from collections import Counter
+from contextlib import ExitStack
+
+from tqdm import tqdm
+
+from libretto.errors import InputError
+from libretto.files import TableWriter, read_rows, written_whole
+from libretto.log import start_log
+from libretto.pairs import DROPPED, dropped
+from libretto.splits import CHUNKS, SONGS, SPLITS, find_duplicates, merge_songs, place_songs
+
+
+def main(files, params, output):
+    digests = ["lmd_id", "split", "midi_sha256", "tokens_sha256"]
+    duplicates = find_duplicates(song for path in files.tokens for song in read_rows(path, digests))
+    members = {song["lmd_id"]: song["member"] for song in read_rows(files.pairs, ["lmd_id", "member"])}
+    names = (*SPLITS, "background")
+    targets = [*(output[name] for name in names), output.songs, output.dropped]
+    with written_whole(*targets) as (*parts, songs_part, dropped_part), ExitStack() as open_files:
+        tables = {
+            name: open_files.enter_context(TableWriter(part, CHUNKS)) for name, part in zip(names, parts, strict=True)
+        }
+        songs = open_files.enter_context(TableWriter(songs_part, SONGS))
+        losses = open_files.enter_context(TableWriter(dropped_part, DROPPED))
+        for path in (files.unpaired, *files.dropped):
+            for loss in read_rows(path):
+                losses.add(loss)
+        merged = tqdm(merge_songs(files.tokens), desc="songs", unit=" songs", mininterval=5)
+        settings = (params.chunk_tokens, params.cuts, params.background, duplicates, params.deduplicate)
+        counts = Counter()
+        for song in place_songs(merged, *settings):
+            songs.add(song)
+            if song["dropped"]:
+                losses.add(dropped("split", song["dropped"], song["lmd_id"], members[song["lmd_id"]], song["row"]))
+            else:
+                tables[song["split"]].add(song)
+                counts[song["split"]] += 1
+            if song["background"]:
+                tables["background"].add(song)
+                counts["background"] += 1
+        if empty := [name for name in SPLITS if not counts[name]]:
+            raise InputError(f"no song is left for {empty[0]}: give a larger archive, or other digits in data.splits")
+    if (n_background := counts["background"]) < params.background:
+        logging.warning("FAD's reference set has %d songs, not %d: there are no more", n_background, params.background)
+    logging.info("%d songs in two splits: %s", len(duplicates), "dropped" if params.deduplicate else "kept")
+
+
+start_log(snakemake.log[0])
+main(snakemake.input, snakemake.params, snakemake.output)

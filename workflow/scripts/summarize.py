@@ -1,0 +1,12 @@
+"""Reads what became of every song, writes the dataset's counts beside the report's."""
+
+import json
+from pathlib import Path
+
+from libretto.files import read_rows
+from libretto.log import start_log
+from libretto.summary import summarize
+
+start_log(snakemake.log[0])
+summary = summarize(read_rows(snakemake.input.songs), read_rows(snakemake.input.dropped))
+Path(snakemake.output.summary).write_text(json.dumps(summary, indent=2) + "\n")

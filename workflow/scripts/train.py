@@ -1,0 +1,100 @@
+"""Reads a base model and the training and validation splits, finetunes it, writes the best model by validation loss.
+
+Started by torchrun, or by itself on one GPU: see rule `train`. An interrupted training goes on when it is called again,
+and the result of a finished one is taken from its folder.
+"""
+
+import argparse
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pandas
+import torch
+
+from libretto.checkpoints import FINISHED, link_tree, remove_all_but_finished, training_hash
+from libretto.chunks import MiddleChunks, TrainingChunks, load_split
+from libretto.device import select_device
+from libretto.log import start_log
+from libretto.training import best_model, read_scores, train
+from libretto.variants import base_model, make_variant
+
+logger = logging.getLogger("libretto")
+
+
+def main(args):
+    settings = json.loads(args.settings)
+    inputs = [path for path in (args.train, args.valid, args.base, args.text_model, args.init_from) if path]
+    folder = args.checkpoints / training_hash({**settings, "code": args.code}, inputs)
+    folder.mkdir(parents=True, exist_ok=True)
+    finished = folder / FINISHED
+    if finished.exists():
+        logger.info("nothing that this training depends on has changed: its result is taken from %s", finished)
+    else:
+        logger.info("training in %s", folder)
+        log = run_training(args, settings, folder)
+        if args.rank == 0:
+            write_result(folder, log)
+    if args.rank == 0:
+        link_tree(finished / "model", args.model)
+        link_tree(finished / "tensorboard", args.tensorboard)
+        shutil.copyfile(finished / "best.json", args.best)
+        shutil.copyfile(finished / "log.parquet", args.history)
+        remove_all_but_finished(folder)
+
+
+def run_training(args, settings, folder):
+    """Train, or go on with it; returns the log."""
+    variant_settings, training, text = settings["variant"], settings["variant"]["training"], settings["text"]
+    if torch.cuda.is_available():
+        torch.cuda.set_device(args.local_rank)  # before anything is put on a GPU
+    torch.manual_seed(settings["seed"])
+    model = base_model(variant_settings, args.base, args.text_model, args.init_from)
+    variant = make_variant(model, variant_settings, text, args.text_model, select_device())
+    cache = str(folder / "splits")
+    train_set = TrainingChunks(
+        load_split(args.train, cache),
+        training["max_steps"] * training["batch_size"],
+        variant.prompter,
+        text["description_dropout"],
+        settings["seed"],
+    )
+    valid_set = MiddleChunks(load_split(args.valid, cache), variant.prompter)
+    return train(variant, train_set, valid_set, training, settings["seed"], folder)
+
+
+def write_result(folder, log):
+    """Put the best model, its scores, the log and the TensorBoard events where a later call finds them, all at once."""
+    partial = folder / f"partial-{FINISHED}"
+    shutil.rmtree(partial, ignore_errors=True)
+    kept = best_model(folder)
+    link_tree(kept, partial / "model")
+    (partial / "model" / "scores.json").unlink()
+    link_tree(folder / "tensorboard", partial / "tensorboard")
+    (partial / "best.json").write_text(json.dumps(read_scores(kept), indent=1) + "\n")
+    pandas.DataFrame(log).to_parquet(partial / "log.parquet", index=False)
+    partial.rename(folder / FINISHED)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", required=True, help="JSON: the config's variant, text and seed")
+    parser.add_argument("--code", required=True, help="content hash of this script and its modules")
+    for name in ("train", "valid"):
+        parser.add_argument(f"--{name}", required=True, help="Parquet split")
+    parser.add_argument("--base", required=True, help="folder of the pretrained model")
+    parser.add_argument("--text-model", required=True, help="folder of the Llama that reads the text")
+    parser.add_argument("--init-from", help="folder of the AMT checkpoint whose embedding is copied")
+    parser.add_argument(
+        "--checkpoints", type=Path, required=True, help="folder for what a resume needs; the result stays there too"
+    )
+    for name in ("model", "tensorboard", "best", "history"):
+        parser.add_argument(f"--{name}", type=Path, required=True, help="what is written at the end")
+    parser.add_argument("--log-file", required=True, help="written along the way; a later call adds to it")
+    arguments = parser.parse_args()
+    arguments.rank, arguments.local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
+    log_file = arguments.log_file if arguments.rank == 0 else f"{arguments.log_file}.{arguments.rank}"
+    start_log(log_file, append=arguments.checkpoints.exists())
+    main(arguments)

@@ -1,0 +1,26 @@
+"""Reads a trained variant and the validation split, computes its loss, writes it as JSON."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+
+from libretto.chunks import MiddleChunks, load_split
+from libretto.device import select_device
+from libretto.log import start_log
+from libretto.models.attention import CAUSAL
+from libretto.validation import validation_loss
+from libretto.variants import make_variant, trained_model
+
+start_log(snakemake.log[0])
+settings = snakemake.params.settings
+training = settings["variant"]["training"]
+model = trained_model(settings["variant"], snakemake.input.model, torch.float32)
+model.set_attn_implementation(CAUSAL)
+variant = make_variant(model, settings["variant"], settings["text"], snakemake.input.text_model, select_device())
+with tempfile.TemporaryDirectory(dir=snakemake.resources.tmpdir) as cache:
+    songs = MiddleChunks(load_split(snakemake.input.valid, cache), variant.prompter)
+    scores = validation_loss(variant, songs, training["micro_batch_size"], training["precision"] == "bf16")
+best = json.loads(Path(snakemake.input.best).read_text())
+Path(snakemake.output.scores).write_text(json.dumps({"step": best["step"], **scores}, indent=1) + "\n")
