@@ -1,0 +1,56 @@
+"""Files per second of the compiled tokenizer and of mido's walk over the same files, on one core.
+
+    python -m tests.bench.tokenize [number of synthetic files]
+
+The files are those of shared/realmidi above the checkout, or synthetic ones where there is no such folder. Exits with 1
+where tokens differ on any file or the ratio is below 10.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
+
+from libretto import fast_midi, midi
+from tests.corpus import make_songs
+from tests.realmidi import FOLDER, midi_files
+
+REPEATS = 5  # of the compiled tokenizer, whose single run would be too short to time
+
+
+def outcomes(tokenizer, files):
+    """Tokens, or the name of the exception, of every file, and the seconds that it took."""
+    start = time.perf_counter()
+    found = []
+    for data in files:
+        try:
+            found.append(tokenizer.midi_to_tokens(data).tobytes())
+        except Exception as error:
+            found.append(type(error).__name__)
+    return found, time.perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", type=int, nargs="?", help="how many synthetic files; the real ones where not given")
+    n_files = parser.parse_args().files
+    files = list(make_songs(n_files or 100)) if n_files or not FOLDER else list(midi_files().values())
+    outcomes(fast_midi, files[:1])  # compiles, or loads what was compiled before
+    fast = [outcomes(fast_midi, files) for _ in range(REPEATS)]
+    slow, slow_seconds = outcomes(midi, files)
+    fast_seconds = sorted(seconds for _, seconds in fast)[REPEATS // 2]
+    equal = sum(a == b for a, b in zip(fast[0][0], slow, strict=True))
+    ratio = slow_seconds / fast_seconds
+    refused = sum(isinstance(found, str) for found in slow)
+    print(f"files                {len(files)} ({sum(map(len, files)) / 2**20:.1f} MiB), {refused} of them refused")
+    print(f"compiled             {len(files) / fast_seconds:10.1f} files/s (median of {REPEATS} runs)")
+    print(f"mido                 {len(files) / slow_seconds:10.1f} files/s")
+    print(f"ratio                {ratio:10.1f}")
+    print(f"same tokens/refusal  {equal} of {len(files)}")
+    sys.exit(equal < len(files) or ratio < 10)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Fresh copies of this checkout and Snakemake in them, as users call it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy what git knows of, or would, into `folder`: a clone that has the uncommitted changes too."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.split("\0")  # fmt: skip
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def snakemake(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run `snakemake` with `arguments` in `checkout`; stdout and stderr come back as one text."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "SNAKEMAKE_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments],
+        cwd=checkout, env={**env, **environment}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def dry_run(checkout: Path, *arguments: str) -> str:
+    """What a dry run prints; it must succeed."""
+    run = snakemake(checkout, "--dry-run", *arguments)
+    assert run.returncode == 0, run.stdout[-3000:]
+    return run.stdout

@@ -1,0 +1,122 @@
+"""The archive: what is read, what is refused, and what is no archive."""
+
+import gzip
+import io
+import tarfile
+
+import pytest
+
+from libretto import archive
+from libretto.archive import read_archive
+from libretto.errors import InputError
+
+IDS = [f"{digit}{index:031x}" for index, digit in enumerate("0123456789abcdef")]
+
+
+def entry(name, data=b"MThd", **fields):
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info, data
+
+
+def song(index, data=None):
+    return entry(f"lmd_full/{IDS[index][0]}/{IDS[index]}.mid", data or f"song {index}".encode())
+
+
+def write(path, *entries, end=True):
+    """A tar.gz of (TarInfo, data) pairs; without `end`, it lacks the end-of-archive mark."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        for info, data in entries:
+            tar.addfile(info, io.BytesIO(data))
+        size = tar.offset
+    content = raw.getvalue()
+    path.write_bytes(gzip.compress(content if end else content[:size]))
+    return path
+
+
+def test_songs_come_in_the_archives_order_and_folders_not_at_all(tmp_path):
+    path = write(tmp_path / "lmd.tar.gz", entry("lmd_full", b"", type=tarfile.DIRTYPE), song(3), song(1))
+    assert [(m.lmd_id, m.midi, m.reason) for m in read_archive(path)] == [
+        (IDS[3], b"song 3", None),
+        (IDS[1], b"song 1", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (entry(f"/lmd_full/0/{IDS[0]}.mid"), "unsafe-name"),
+        (entry(f"lmd_full/../../{IDS[0]}.mid"), "unsafe-name"),
+        (entry(f"lmd_full/0/{IDS[0]}.mid", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "no-file"),
+        (entry(f"lmd_full/0/{IDS[0]}.mid", b"", type=tarfile.LNKTYPE, linkname="lmd_full/1"), "no-file"),
+        (entry(f"lmd_full/0/{IDS[0]}.mid", b"", type=tarfile.FIFOTYPE), "no-file"),
+        (entry("lmd_full/README"), "name"),
+        (entry(f"lmd_full/0/{IDS[0].upper()}.MID"), "name"),
+        (song(1), "duplicate"),
+    ],
+)
+def test_a_bad_member_is_listed_and_the_rest_is_read(tmp_path, bad, reason):
+    path = write(tmp_path / "lmd.tar.gz", song(1), bad, song(2))
+    members = list(read_archive(path))
+    assert [member.reason for member in members] == [None, reason, None]
+    assert members[1].midi is None
+    assert members[1].name == bad[0].name
+
+
+def test_a_member_over_the_bound_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_MIDI_BYTES", 100)
+    path = write(tmp_path / "lmd.tar.gz", song(1, bytes(101)), song(2, bytes(100)))
+    assert [member.reason for member in read_archive(path)] == ["size", None]
+
+
+def test_an_id_whose_first_file_was_refused_may_come_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_MIDI_BYTES", 100)
+    path = write(tmp_path / "lmd.tar.gz", song(1, bytes(101)), song(1, b"small"))
+    assert [member.reason for member in read_archive(path)] == ["size", None]
+
+
+def test_a_header_of_an_attacks_size_is_refused(tmp_path):
+    headers = {"comment": "x" * archive.MAX_HEADER_BYTES}
+    path = write(tmp_path / "lmd.tar.gz", entry("a.mid", pax_headers=headers), song(1))
+    with pytest.raises(InputError, match="header of"):
+        list(read_archive(path))
+
+
+def damaged(content, what):
+    if what == "not gzip":
+        return b"<!DOCTYPE html>" + content
+    if what == "empty":
+        return b""
+    if what == "cut off":
+        return content[: len(content) // 2]
+    if what == "cut off by a byte":
+        return content[:-1]
+    if what == "bytes flipped":
+        return content[: len(content) // 2] + bytes(8) + content[len(content) // 2 + 8 :]
+    return gzip.compress(b"no tar archive at all" * 1_000)
+
+
+@pytest.mark.parametrize("what", ["not gzip", "empty", "cut off", "cut off by a byte", "bytes flipped", "no tar"])
+def test_what_is_no_whole_archive_is_an_input_error(tmp_path, what):
+    path = write(tmp_path / "lmd.tar.gz", *(song(index, gzip.compress(bytes([index])) * 500) for index in range(8)))
+    path.write_bytes(damaged(path.read_bytes(), what))
+    with pytest.raises(InputError, match="get it again") as error:
+        list(read_archive(path))
+    assert str(path) in str(error.value)
+
+
+def test_a_tar_cut_off_before_it_was_compressed_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="end-of-archive"):
+        list(read_archive(write(tmp_path / "lmd.tar.gz", song(1), song(2), end=False)))
+
+
+def test_a_damaged_header_in_the_middle_is_an_input_error(tmp_path):
+    path = write(tmp_path / "lmd.tar.gz", *(song(index) for index in range(8)))
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[4 * 1_024 : 4 * 1_024 + 100] = b"?" * 100
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(InputError, match="end-of-archive"):
+        list(read_archive(path))

@@ -1,0 +1,132 @@
+"""Prompts, the order of songs and chunks, and batches."""
+
+import numpy as np
+import pytest
+import torch
+
+from libretto import vocab
+from libretto.chunks import MiddleChunks, TrainingChunks, collate_amt, collate_llama, load_split
+from libretto.errors import InputError
+from libretto.models import IGNORED
+from libretto.seeds import stable_seed
+from libretto.text import Prompter
+from tests.conftest import CAPTIONS, TEXT
+
+
+@pytest.fixture
+def songs(splits, tmp_path):
+    return load_split(splits["train"], str(tmp_path))
+
+
+def test_prompts_of_both_families(tokenizer):
+    amt, llama = (Prompter(tokenizer, family, TEXT) for family in ("amt", "llama"))
+    begin = "<|begin_of_text|>"
+    assert tokenizer.decode(amt(CAPTIONS[0])) == begin + CAPTIONS[0]
+    assert tokenizer.decode(llama(CAPTIONS[0])) == begin + TEXT["instruction"] + CAPTIONS[0]
+    assert tokenizer.decode(amt(None)) == begin
+    assert tokenizer.decode(llama(None)) == begin + TEXT["instruction_without_description"]
+
+
+def test_long_prompts_are_cut_at_the_right(tokenizer):
+    whole = Prompter(tokenizer, "llama", TEXT)(CAPTIONS[1])
+    cut = Prompter(tokenizer, "llama", {**TEXT, "max_tokens": 10})(CAPTIONS[1])
+    assert len(whole) > 10
+    assert cut == whole[:10]
+
+
+def test_special_tokens_in_a_caption_are_plain_text(tokenizer):
+    prompter = Prompter(tokenizer, "amt", TEXT)
+    assert prompter.pad_id not in prompter("An <|eot_id|> in a caption.")
+
+
+def test_a_tokenizer_without_llamas_tokens_is_an_input_error():
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    plain = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()))
+    with pytest.raises(InputError, match="begin_of_text"):
+        Prompter(plain, "amt", TEXT)
+
+
+def test_epochs_walk_songs_in_order_and_chunks_in_turn(songs, tokenizer, splits):
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(splits["train"]).to_pylist()
+    items = TrainingChunks(songs, 60, Prompter(tokenizer, "amt", TEXT), 0.0, 0)
+    assert len(items) == 60
+    for i in range(60):
+        epoch, index = divmod(i, len(rows))
+        prompt, chunk = items[i]
+        chunks = rows[index]["chunks"]
+        assert chunk.tolist() == chunks[epoch % len(chunks)]
+        assert tokenizer.decode(prompt).endswith(rows[index]["caption"])
+
+
+def test_items_do_not_depend_on_what_was_read_before(songs, tokenizer):
+    def make():
+        return TrainingChunks(songs, 60, Prompter(tokenizer, "llama", TEXT), 0.5, 3)
+
+    forwards = [make()[i] for i in range(60)]
+    one = make()
+    for i in reversed(range(60)):
+        prompt, chunk = one[i]
+        assert prompt == forwards[i][0]
+        assert np.array_equal(chunk, forwards[i][1])
+
+
+def test_descriptions_are_dropped_at_the_configured_share(songs, tokenizer):
+    prompter = Prompter(tokenizer, "llama", TEXT)
+    bare = prompter(None)
+
+    def dropped(share, seed):
+        items = TrainingChunks(songs, 1200, prompter, share, seed)
+        return [items[i][0] == bare for i in range(1200)]
+
+    assert sum(dropped(0.0, 0)) == 0
+    assert 80 < sum(dropped(0.1, 0)) < 160
+    assert sum(dropped(1.0, 0)) == 1200
+    assert dropped(0.5, 0) != dropped(0.5, 1)
+    halves = dropped(0.5, 0)
+    assert halves[:12] != halves[12:24]  # anew in every epoch
+
+
+def test_validation_reads_the_middle_chunk_with_its_description(splits, tokenizer, tmp_path):
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(splits["valid"]).to_pylist()
+    items = MiddleChunks(load_split(splits["valid"], str(tmp_path)), Prompter(tokenizer, "llama", TEXT))
+    assert len(items) == len(rows)
+    for i, row in enumerate(rows):
+        prompt, chunk = items[i]
+        assert chunk.tolist() == row["chunks"][len(row["chunks"]) // 2]
+        assert tokenizer.decode(prompt).endswith(TEXT["instruction"] + row["caption"])
+
+
+ITEMS = [
+    ([0, 5, 6], np.array([vocab.AUTOREGRESS, 1, 10_001, 11_001], np.uint16)),
+    ([0], np.array([55_026, 2], np.uint16)),
+]
+
+
+def test_amt_batch():
+    batch = {name: tensor.tolist() for name, tensor in collate_amt(ITEMS, pad_id=2).items()}
+    assert batch == {
+        "text_ids": [[0, 5, 6], [0, 2, 2]],
+        "text_mask": [[1, 1, 1], [1, 0, 0]],
+        "input_ids": [[vocab.AUTOREGRESS, 1, 10_001], [vocab.AUTOREGRESS, vocab.SEPARATOR, vocab.SEPARATOR]],
+        "labels": [[1, 10_001, 11_001], [2, IGNORED, IGNORED]],
+    }
+
+
+def test_llama_batch():
+    batch = collate_llama(ITEMS, pad_id=2, text_vocab_size=400)
+    start = 400 + vocab.AUTOREGRESS
+    assert batch["input_ids"].tolist() == [[0, 5, 6, start, 401, 10_401], [0, start, 2, 2, 2, 2]]
+    assert batch["labels"].tolist() == [[5, 6, start, 401, 10_401, 11_401], [start, 402, *[IGNORED] * 4]]
+    assert batch["labels"].dtype == torch.int64
+
+
+def test_seeds_are_stable():
+    assert stable_seed(0, "amt-t1.0", 3) == stable_seed("0", "amt-t1.0", "3") == 5868068436073932473
+    assert len({stable_seed(seed, name) for seed in range(100) for name in "ab"}) == 200
+    assert stable_seed("ab", "c") != stable_seed("a", "bc")

@@ -1,0 +1,36 @@
+import pytest
+
+from libretto.cost import COLUMNS, collect_costs
+
+HEADING = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+
+
+def benchmark(path, seconds, memory, cpu):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(HEADING + f"{seconds}\t0:00:00\t{memory}\t1\t1\t1\t0\t0\t0.0\t{cpu}\n")
+
+
+def test_costs_by_rule_and_in_total(tmp_path):
+    folder = tmp_path / "benchmarks"
+    benchmark(folder / "train" / "amt.tsv", 3600, 2000, 1800)
+    benchmark(folder / "train" / "llama-1b.tsv", 1800, 4000, 900)
+    benchmark(folder / "table.tsv", 36, "NA", "NA")
+    benchmark(folder / "train" / "of-an-earlier-config.tsv", 9999, 9999, 9999)
+    rules = [
+        {"name": "train", "benchmark": rf"{folder}/train/(?P<variant>amt|llama-1b)\.tsv$", "gpus": 2},
+        {"name": "table", "benchmark": rf"{folder}/table\.tsv$", "gpus": 0},
+        {"name": "never-ran", "benchmark": rf"{folder}/none\.tsv$", "gpus": 0},
+    ]
+    costs = collect_costs(folder, rules)
+    assert list(costs.columns) == list(COLUMNS)
+    assert list(costs["rule"]) == ["train", "table", "total"]
+    train, table, total = costs.to_dict("records")
+    assert train["jobs"] == 2
+    assert train["hours"] == pytest.approx(1.5)
+    assert train["cpu_hours"] == pytest.approx(0.75)
+    assert train["gpu_hours"] == pytest.approx(3.0)
+    assert train["max_memory_gb"] == pytest.approx(4.194304)
+    assert table["hours"] == pytest.approx(0.01)
+    assert (total["jobs"], total["gpu_hours"]) == (3, pytest.approx(3.0))
+    assert total["hours"] == pytest.approx(1.51)
+    assert total["max_memory_gb"] == pytest.approx(4.194304)

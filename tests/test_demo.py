@@ -1,0 +1,79 @@
+"""The demo as a newcomer runs it: `snakemake --profile demo` in a fresh copy of the checkout."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from tests.checkout import dry_run
+from tests.test_workflow import SYSTEMS as ROWS
+
+pytestmark = pytest.mark.slow
+
+VARIANTS = ["amt", "amt-weighted", "llama-1b", "llama-3b", "llama-3b-amt"]
+
+
+@pytest.fixture(scope="module")
+def table(demo):
+    return pd.read_csv(demo / "results/demo/table.csv", index_col="system")
+
+
+def test_table_has_the_eleven_rows_in_the_reports_order(table):
+    assert list(table.index) == ROWS
+
+
+def test_every_score_is_measured_or_left_out_for_a_reason(table):
+    sampled, human = table.loc[ROWS[2:]], table.loc[ROWS[:2]]
+    assert (sampled[["fad", "fad_sub_mean", "fad_sub_sem"]] > 0).all(axis=None)
+    assert human[["fad", "fad_sub_mean", "fad_sub_sem", "val_loss"]].isna().all(axis=None)
+    assert table[["clap_mean", "clap_sem"]].isna().all(axis=None)  # no weights, no score
+    assert (table.loc[ROWS[3:], "val_loss"] > 0).all()
+    assert (table["fad_embedding"].dropna() == "logmel").all()
+    assert (table["n"] + table["n_missing"] == 16).all()
+
+
+def test_the_reports_figures_stand_beside_ours(table):
+    assert table.loc["llama-3b-amt-t1.1", "report_fad"] == 0.245
+    assert table.loc["amt-t1.0", "report_clap_mean"] == 0.156
+
+
+def test_models_that_know_music_write_valid_events(table):
+    assert (table.loc[ROWS[2:5], "invalid_share"] < 0.5).all()
+    assert (table.loc[ROWS[5:], "invalid_share"] < 1).all()
+
+
+def test_every_variant_learns(demo):
+    for variant in VARIANTS:
+        losses = pd.read_parquet(demo / f"results/demo/train/{variant}/log.parquet")["val_loss"].dropna()
+        assert losses.min() < losses.iloc[0], variant
+        if variant.startswith("llama"):  # from random weights
+            assert losses.min() < 0.8 * losses.iloc[0], variant
+
+
+def test_dropped_songs_and_captions_are_accounted_for(demo):
+    dropped = pd.read_parquet(demo / "results/demo/data/dropped.parquet")
+    reasons = set(dropped["reason"])
+    assert any(reason.startswith("error:") for reason in reasons)
+    assert {"short", "instruments"} <= reasons
+    json.loads((demo / "results/demo/data/summary.json").read_text())
+
+
+def test_what_can_be_heard_is_counted_and_the_rest_missing(demo, table):
+    for system in ROWS[2:]:
+        n_midi = len(list((demo / f"results/demo/samples/{system}/midi").iterdir()))
+        n_audio = len(list((demo / f"results/demo/audio/{system}").iterdir()))
+        assert 0 < table.loc[system, "n"] == n_audio <= n_midi
+
+
+def test_the_pages_links_lead_somewhere(demo):
+    page = demo / "results/demo/report/index.html"
+    links = re.findall(r'(?:src|href)="([^"#]+)"', page.read_text())
+    local = [link for link in links if not link.startswith(("http", "data:"))]
+    assert local
+    assert not [link for link in local if not (page.parent / link).exists()]
+    assert not re.search(r'src="https?:', page.read_text()), "the page must not need the network"
+
+
+def test_a_second_call_has_nothing_to_do(demo):
+    assert "Nothing to be done" in dry_run(demo, "--profile", "demo")

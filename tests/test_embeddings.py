@@ -1,0 +1,237 @@
+"""VGGish and CLAP run here on random weights in the real formats: this proves the path, no score may come of it."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from libretto.embeddings import make_embedder
+from libretto.embeddings.base import Embedder, embed_files, load_audio, read_embeddings, write_embeddings
+from libretto.embeddings.checkpoint import check_weights, tokenizers_of_laion_clap
+from libretto.embeddings.logmel import BANDS, FLOOR, LogMel
+from libretto.errors import InputError
+
+RATE = 22_050
+
+
+def noise(seconds, rate=RATE, seed=0):
+    return (np.random.default_rng(seed).normal(size=round(seconds * rate)) * 0.1).astype(np.float32)
+
+
+class Loudness(Embedder):
+    name, sample_rate = "loudness", None
+
+    def embed(self, audio, sample_rate):
+        return np.sqrt(np.mean(np.square(audio), keepdims=True))[None] / (audio.max() > 0)
+
+
+@pytest.fixture
+def clips(tmp_path):
+    files = {}
+    for index in (0, 1, 10):
+        files[index] = tmp_path / f"{index:04d}.flac"
+        soundfile.write(files[index], noise(1.5 + index, seed=index), RATE)
+    return files
+
+
+# Files
+
+
+def test_embeddings_survive_writing(tmp_path):
+    random = np.random.default_rng(0)
+    embeddings = {index: random.normal(size=(rows, 7)).astype(np.float32) for index, rows in ((2, 3), (3, 1), (11, 5))}
+    write_embeddings(embeddings, tmp_path / "fad.parquet")
+    read = read_embeddings(tmp_path / "fad.parquet")
+    assert list(read) == [2, 3, 11]
+    for index, rows in embeddings.items():
+        np.testing.assert_array_equal(read[index], rows)
+
+
+def test_no_embeddings_survive_writing(tmp_path):
+    write_embeddings({}, tmp_path / "fad.parquet")
+    assert read_embeddings(tmp_path / "fad.parquet") == {}
+
+
+def test_audio_is_resampled_where_the_embedding_wants_another_rate(tmp_path):
+    sine = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)
+    soundfile.write(tmp_path / "sine.flac", sine, RATE)
+    own, rate = load_audio(tmp_path / "sine.flac", None)
+    assert rate == RATE
+    np.testing.assert_allclose(own, sine, atol=2**-15)
+    audio, rate = load_audio(tmp_path / "sine.flac", 48_000)
+    assert (rate, len(audio), audio.dtype) == (48_000, 48_000, np.float32)
+    expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(48_000) / 48_000)
+    np.testing.assert_allclose(audio[2000:-2000], expected[2000:-2000], atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_embedding_that_is_not_finite_is_an_error(clips, tmp_path):
+    assert list(embed_files(Loudness(), clips.items())) == [0, 1, 10]
+    soundfile.write(tmp_path / "0011.flac", np.zeros(RATE), RATE)
+    with pytest.raises(RuntimeError, match=r"0011\.flac"):
+        embed_files(Loudness(), [*clips.items(), (11, tmp_path / "0011.flac")])
+
+
+# Log-mel
+
+
+def test_logmel_has_a_row_per_whole_second():
+    embedder = make_embedder("logmel", [], None)
+    for seconds, rows in ((0.01, 1), (0.5, 1), (1, 1), (1.99, 1), (2, 2), (7.5, 7)):
+        embedding = embedder.embed(noise(seconds), RATE)
+        assert embedding.shape == (rows, BANDS)
+        assert np.isfinite(embedding).all()
+
+
+def test_logmel_of_silence_is_its_floor():
+    np.testing.assert_allclose(LogMel().embed(np.zeros(RATE, np.float32), RATE), np.log(FLOOR) / np.sqrt(BANDS))
+
+
+@pytest.mark.parametrize("rate", [16_000, RATE, 48_000])
+def test_logmel_of_a_sine(rate):
+    """Its power, 1/4 a² at the peak, stands in the band that holds it, whatever the sample rate."""
+    hertz, amplitude = 1000.0, 0.5
+    sine = (amplitude * np.sin(2 * np.pi * hertz * np.arange(2 * rate) / rate)).astype(np.float32)
+    bands = np.exp(LogMel().embed(sine, rate) * np.sqrt(BANDS)) - FLOOR
+    edges = 700 * (10 ** (np.linspace(*(2595 * np.log10(1 + f / 700) for f in (50, 8000)), BANDS + 2) / 2595) - 1)
+    loudest = int(bands[0].argmax())
+    assert edges[loudest] < hertz < edges[loudest + 2]
+    # A Hann window spreads a sine over three bins, 1/4 : 1 : 1/4 in power; the triangles' heights sum to 1 everywhere.
+    assert bands.sum(axis=1) == pytest.approx(1.5 * amplitude**2 / 4, rel=0.02)
+
+
+def test_logmel_tells_octaves_apart():
+    time = np.arange(RATE) / RATE
+    low, high = (LogMel().embed(np.sin(2 * np.pi * f * time).astype(np.float32), RATE)[0].argmax() for f in (220, 440))
+    assert low < high
+
+
+# VGGish and CLAP
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_weights_of_another_hash_are_not_loaded(tmp_path):
+    weights = tmp_path / "vggish.pth"
+    weights.write_bytes(b"something else")
+    check_weights(weights, None)
+    check_weights(weights, sha256(weights))
+    for name, paths in (("vggish", [weights]), ("clap", [weights, tmp_path])):
+        with pytest.raises(InputError, match=r"vggish\.pth has SHA-256"):
+            make_embedder(name, paths, "0" * 64)
+
+
+def random_vggish(path):
+    from torchvggish.torchvggish import _vgg
+
+    torch.manual_seed(0)
+    network = _vgg()
+    torch.save(network.state_dict(), path)
+    return network.eval()
+
+
+@pytest.mark.slow
+def test_vggish_is_that_of_frechet_audio_distance(tmp_path, monkeypatch):
+    from torchvggish.vggish_input import waveform_to_examples
+
+    monkeypatch.setattr("torch.hub.urlopen", None)
+    network = random_vggish(tmp_path / "weights.pth")
+    hub = torch.hub.get_dir(), torch.hub.load
+    embedder = make_embedder("vggish", [str(tmp_path / "weights.pth")], sha256(tmp_path / "weights.pth"))
+    assert (torch.hub.get_dir(), torch.hub.load) == hub
+
+    audio = noise(3.5, 16_000)
+    embedding = embedder.embed(audio, 16_000)
+    assert embedding.shape == (3, 128)
+    assert (embedding < 0).any()  # no last activation
+    with torch.no_grad():
+        expected = network(waveform_to_examples(audio, 16_000)).numpy()
+    np.testing.assert_allclose(np.maximum(embedding, 0), expected, rtol=1e-4, atol=1e-6)
+    assert embedder.embed(audio[:100], 16_000).shape == (1, 128)
+
+
+@pytest.mark.slow
+def test_frechet_distance_is_that_of_frechet_audio_distance():
+    from libretto.metrics import frechet_distance
+
+    with tokenizers_of_laion_clap():
+        from frechet_audio_distance import FrechetAudioDistance
+
+    random = np.random.default_rng(0)
+    a = random.normal(size=(400, 32)) @ random.normal(size=(32, 32))
+    b = random.normal(size=(300, 32)) + 1
+    statistics = [value for rows in (a, b) for value in FrechetAudioDistance.calculate_embd_statistics(None, rows)]
+    expected = FrechetAudioDistance.calculate_frechet_distance(None, *statistics)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def random_clap(tmp_path_factory):
+    """A one-layer roberta-base as a hub snapshot, and a checkpoint as CLAP's authors save theirs."""
+    from transformers import RobertaConfig, RobertaModel
+
+    folder = tmp_path_factory.mktemp("clap")
+    roberta = folder / "roberta"
+    letters = [chr(code) for code in range(33, 127)]
+    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *letters]
+    config = RobertaConfig(vocab_size=len(words), num_hidden_layers=1, max_position_embeddings=514, type_vocab_size=1)
+    torch.manual_seed(0)
+    RobertaModel(config).save_pretrained(roberta)
+    (roberta / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+    (roberta / "merges.txt").write_text("#version: 0.2\n")
+
+    with tokenizers_of_laion_clap(roberta):
+        from laion_clap import CLAP_Module
+
+        module = CLAP_Module(enable_fusion=False, device="cpu", amodel="HTSAT-base")
+    state = {f"module.{name}": tensor for name, tensor in module.model.state_dict().items()}
+    state["module.text_branch.embeddings.position_ids"] = torch.arange(514)[None]
+    torch.save({"state_dict": state}, folder / "clap.pt")
+    return folder / "clap.pt", roberta, module
+
+
+@pytest.mark.slow
+def test_clap_is_that_of_laion_clap(random_clap):
+    weights, roberta, module = random_clap
+    torch.manual_seed(1)
+    embedder = make_embedder("clap", [str(weights), str(roberta)], sha256(weights))
+
+    short = noise(4, 48_000)
+    embedding = embedder.embed(short, 48_000)
+    assert embedding.shape == (1, 512)
+    expected = module.get_audio_embedding_from_data(torch.from_numpy(short)[None], use_tensor=True)
+    np.testing.assert_allclose(embedding, expected.detach().numpy(), atol=1e-5)
+
+    texts = ["A slow waltz for piano.", "Fast drums and a bass, in C minor " * 20]
+    np.testing.assert_allclose(embedder.embed_texts(texts), module.get_text_embedding(texts), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(embedder.embed_texts(texts), axis=1), 1, atol=1e-5)
+
+    # The package would crop this at random.
+    long = noise(15, 48_000)
+    embedding = embedder.embed(long, 48_000)
+    assert embedding.shape == (2, 512)
+    np.testing.assert_array_equal(embedder.embed(long, 48_000), embedding)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "starts"), [(4, [0]), (10, [0]), (10.5, [0, 0.5]), (20, [0, 10]), (25, [0, 7.5, 15])]
+)
+def test_clap_windows_cover_a_clip(seconds, starts):
+    from libretto.embeddings.clap import split_windows
+
+    audio = np.arange(round(seconds * 100), dtype=np.float32)
+    windows = split_windows(audio, 1000)
+    assert windows[:, 0].tolist() == [100 * start for start in starts]
+    assert set(windows.ravel()) == set(audio)
+    assert windows.shape[1] == min(1000, len(audio))
+
+
+def test_clap_embedding_of_a_clip():
+    from libretto.embeddings.clap import clip_embedding
+
+    np.testing.assert_allclose(clip_embedding(np.array([[1.0, 0.0], [0.0, 1.0]])), np.sqrt([0.5, 0.5]))

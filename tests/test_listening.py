@@ -1,0 +1,205 @@
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from libretto.listening import COLOURS, add_samples, choose_samples, colour_classes, piano_roll, render
+from libretto.systems import System
+from libretto.table import METRICS, REPORT, page_values
+from libretto.vocab import DRUMS, DURATION_OFFSET, NOTE_OFFSET
+
+PIANO, VIOLIN = 0, 40
+GROUND_TRUTH = System("ground-truth", "ground-truth", "Baselines", "Ground truth")
+RANDOM = System("ground-truth-random-text", "random-text", "Baselines", "Ground truth (random text)")
+LLAMA = System("llama-1b-t1.1", "variant", "Llama LLMs", "1B <w/o> AMT embed init", "llama-1b", 1.1)
+SYSTEMS = [GROUND_TRUTH, RANDOM, LLAMA]
+
+
+def event(onset, duration, instrument, pitch):
+    return [onset, DURATION_OFFSET + duration, NOTE_OFFSET + 128 * instrument + pitch]
+
+
+def samples_of(order, tokens):
+    """Rows of tokens.parquet: the music of songs a, b, c with the descriptions of the songs in `order`."""
+    return pd.DataFrame(
+        {
+            "index": range(3),
+            "lmd_id": list("abc"),
+            "prompt": [f"description <{name}>" for name in order],
+            "prompt_lmd_id": list(order),
+            "tokens": tokens,
+            "n_events": [len(row) // 3 for row in tokens],
+            "n_invalid": [0, 1, 0],
+        }
+    )
+
+
+@pytest.fixture
+def samples():
+    music = [event(0, 50, PIANO, 60), event(100, 50, DRUMS, 36), event(0, 10, VIOLIN, 70)]
+    silence = [[7, 7, 7], event(0, 10, VIOLIN, 70), []]
+    return {
+        GROUND_TRUTH.name: samples_of("abc", music),
+        RANDOM.name: samples_of("bca", music),
+        LLAMA.name: samples_of("abc", silence),
+    }
+
+
+@pytest.fixture
+def pairs():
+    return pd.DataFrame(
+        {
+            "lmd_id": list("cab"),
+            "genre": [["pop"]] * 3,
+            "mood": [["happy", "dark"]] * 3,
+            "key": ["C major"] * 3,
+            "time_signature": ["4/4"] * 3,
+            "tempo": [120] * 3,
+            "instrument_summary": [["Piano"], ["Acoustic Grand Piano", "Piano", "Drums"], ["Violin"]],
+        }
+    )
+
+
+def test_roll_starts_at_the_first_onset_and_keeps_drums_apart():
+    events = np.array([[500, 100, 128 * PIANO + 60], [600, 0, 128 * PIANO + 64], [550, 20, 128 * DRUMS + 36]])
+    roll = piano_roll(events, {"Piano": "c0", "Drums": "drums"})
+    assert roll.width == 101  # a note of no length has one tick
+    paths = dict(roll.paths)
+    starts = {name: [tuple(map(int, xy)) for xy in re.findall(r"M(\d+) (\d+)", path)] for name, path in paths.items()}
+    (x1, y1), (x2, y2) = starts["c0"]
+    assert (x1, x2, y1 - y2) == (0, 100, 4)  # four semitones lower is four rows further down
+    ((x3, y3),) = starts["drums"]
+    assert x3 == 50
+    assert y1 < roll.drum_line < y3 < roll.height
+
+
+def test_roll_of_nothing_and_of_drums_alone():
+    assert piano_roll(np.empty((0, 3), int), {}) is None
+    roll = piano_roll(np.array([[0, 10, 128 * DRUMS + 36], [10, 10, 128 * DRUMS + 42]]), {"Drums": "drums"})
+    assert [colour for colour, _ in roll.paths] == ["drums"]
+
+
+def test_wanted_instruments_get_the_first_colours():
+    heard = Counter({"Flute": 3, "Piano": 9, "Drums": 99})
+    assert colour_classes(["Violin", "Drums"], heard) == {
+        "Violin": "c0",
+        "Piano": "c1",
+        "Flute": "c2",
+        "Drums": "drums",
+    }
+    many = colour_classes([], Counter({f"instrument {i}": 1 for i in range(20)}))
+    assert sorted(set(many.values())) == [*(f"c{i}" for i in range(COLOURS)), "drums"]
+
+
+def test_prompts_are_the_first_ones_and_samples_are_found_by_prompt(samples, pairs):
+    (first, places), (second, _) = choose_samples(samples, pairs, SYSTEMS, 2)
+    assert (first.number, first.lmd_id, first.text) == (1, "a", "description <a>")
+    assert first.wanted == ["Piano", "Drums"]  # General MIDI's spelling and a repetition made one
+    assert ("Mood", "happy, dark") in first.facts
+    assert places == {GROUND_TRUTH.name: 0, RANDOM.name: 2, LLAMA.name: 0}
+    assert second.lmd_id == "b"
+
+
+def test_fields_that_midicaps_does_not_have_are_left_out(samples, pairs):
+    empty = pairs.astype(object)
+    empty.loc[:, empty.columns != "lmd_id"] = None
+    empty["key"] = "C major"
+    ((prompt, _),) = choose_samples(samples, empty, SYSTEMS, 1)
+    assert prompt.facts == [("Key", "C major")]
+    assert prompt.wanted == []
+
+
+def test_samples_say_what_was_wanted_and_heard(samples, pairs):
+    ((prompt, places),) = choose_samples(samples, pairs, SYSTEMS, 1)
+    rows = {system: samples[system].iloc[place] for system, place in places.items()}
+    links = {system: {"audio": f"{system}.flac"} for system in rows} | {LLAMA.name: {}}
+    add_samples(prompt, rows, SYSTEMS, links)
+    truth, random, llama = prompt.samples
+    assert [(i.name, i.state) for i in truth.instruments] == [
+        ("Piano", "wanted, heard"),
+        ("Drums", "wanted, not heard"),
+    ]
+    assert [(i.name, i.state) for i in random.instruments][-1] == ("Violin", "not asked for")
+    assert "another song" in random.note
+    assert random.unlisted == []
+    assert llama.audio is None
+    assert llama.roll is None
+
+
+def test_a_long_list_of_unwanted_instruments_is_cut(samples, pairs):
+    ((prompt, _),) = choose_samples(samples, pairs, [GROUND_TRUTH], 1)
+    row = samples[GROUND_TRUTH.name].iloc[0].copy()
+    row["tokens"] = [t for program in (40, 41, 42, 43, 56, 57, 58, 60, 60) for t in event(0, 10, program, 60)]
+    add_samples(prompt, {GROUND_TRUTH.name: row}, [GROUND_TRUTH], {GROUND_TRUTH.name: {}})
+    (sample,) = prompt.samples
+    listed = [instrument.name for instrument in sample.instruments if not instrument.wanted]
+    assert listed == ["French Horn", "Cello", "Contrabass", "Trombone", "Trumpet", "Tuba"]
+    assert sample.unlisted == ["Viola", "Violin"]
+
+
+class Collector(HTMLParser):
+    """Every tag with its attributes; closed tags are matched."""
+
+    VOID = frozenset({"meta", "img", "path", "br", "hr", "link"})
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def page(samples, pairs, request):
+    prompts = []
+    for prompt, places in choose_samples(samples, pairs, SYSTEMS, 3):
+        rows = {system: samples[system].iloc[place] for system, place in places.items()}
+        links = {system: {"audio": f"samples/{system}/0.flac", "midi": "0.mid"} for system in rows} | {LLAMA.name: {}}
+        add_samples(prompt, rows, SYSTEMS, links)
+        prompts.append(prompt)
+    table = pd.DataFrame({"system": [s.name for s in SYSTEMS]}).reindex(columns=["system", *METRICS, *REPORT])
+    values = page_values(table, SYSTEMS, clap=False, standins=True)
+    figures = [{"file": "figures/losses.png", "caption": "Losses"}]
+    template = request.config.rootpath / "workflow/templates/index.html"
+    return render(template, run="test", prompts=prompts, figures=figures, **values)
+
+
+def test_page_is_well_formed_labelled_and_needs_no_network(page):
+    collector = Collector()
+    collector.feed(page)
+    assert not collector.open
+    tags = collector.tags
+    assert not [attrs for _, attrs in tags for key in ("src", "href") if attrs.get(key, "").startswith(("http", "//"))]
+    assert "url(" not in page
+    players = [attrs for tag, attrs in tags if tag == "audio"]
+    assert len(players) == 6  # three prompts, two systems with audio
+    assert all(attrs["aria-label"] and attrs["preload"] == "none" for attrs in players)
+    assert all(attrs["alt"] for tag, attrs in tags if tag == "img")
+    assert all("aria-label" in attrs for tag, attrs in tags if tag == "svg")
+    ids = [attrs["id"] for _, attrs in tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    links = {attrs["href"][1:] for tag, attrs in tags if tag == "a" and attrs["href"].startswith("#")}
+    assert links <= set(ids)
+
+
+def test_text_of_others_is_escaped(page):
+    assert "description &lt;a&gt;" in page
+    assert "1B &lt;w/o&gt; AMT embed init" in page
+
+
+def test_table_page_is_well_formed(request):
+    table = pd.DataFrame({"system": [s.name for s in SYSTEMS]}).reindex(columns=["system", *METRICS, *REPORT])
+    values = page_values(table, SYSTEMS, clap=False, standins=False)
+    collector = Collector()
+    collector.feed(render(request.config.rootpath / "workflow/templates/table.html", run="test", **values))
+    assert not collector.open

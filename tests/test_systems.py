@@ -1,0 +1,84 @@
+"""The systems: the rows of the report's Table 3, from the config alone."""
+
+import copy
+
+import pytest
+import yaml
+
+from libretto.errors import InputError
+from libretto.systems import systems
+from tests.checkout import ROOT
+
+# Table 3 of the report: name in files, group, label.
+TABLE_3 = [
+    ("ground-truth", "Baselines", "Ground truth"),
+    ("ground-truth-random-text", "Baselines", "Ground truth (random text)"),
+    ("amt-unconditional-t1.0", "Baselines", "AMT-Large (unconditional)"),
+    ("amt-t1.0", "AMT-Large + text cond", "w/o weighted Llama states"),
+    ("amt-weighted-t1.0", "AMT-Large + text cond", "w/ weighted Llama states"),
+    ("llama-1b-t1.0", "Llama LLMs", "1B w/o AMT embed init"),
+    ("llama-1b-t1.1", "Llama LLMs", "1B w/o AMT embed init"),
+    ("llama-3b-t1.0", "Llama LLMs", "3B w/o AMT embed init"),
+    ("llama-3b-t1.1", "Llama LLMs", "3B w/o AMT embed init"),
+    ("llama-3b-amt-t1.0", "Llama LLMs", "3B w/ AMT embed init"),
+    ("llama-3b-amt-t1.1", "Llama LLMs", "3B w/ AMT embed init"),
+]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+@pytest.fixture
+def config(shipped):
+    return copy.deepcopy(shipped)
+
+
+def test_the_eleven_rows_of_table_3(config):
+    assert [(system.name, system.group, system.label) for system in systems(config).values()] == TABLE_3
+
+
+def test_what_is_sampled(config):
+    sampled = {name: system.temperature for name, system in systems(config).items() if system.is_sampled}
+    assert set(sampled) == {name for name, *_ in TABLE_3[2:]}
+    assert all(name.endswith(f"-t{temperature}") for name, temperature in sampled.items())
+
+
+def test_variants_stand_in_their_familys_group_whatever_the_configs_order(config):
+    config["variants"] = dict(reversed(config["variants"].items()))
+    groups = [system.group for system in systems(config).values()]
+    assert groups == [group for _, group, _ in TABLE_3]
+
+
+def test_a_temperature_more_is_a_row_more(config):
+    config["variants"]["llama-1b"]["temperatures"].append(1.25)
+    names = list(systems(config))
+    assert names[5:8] == ["llama-1b-t1.0", "llama-1b-t1.1", "llama-1b-t1.25"]
+    assert len(names) == 12
+
+
+def test_a_variant_more_is_its_rows_more(config):
+    config["variants"]["llama-1b-amt"] = config["variants"]["llama-1b"] | {"init": "amt", "init_from": "amt-large"}
+    rows = systems(config)
+    assert list(rows)[-2:] == ["llama-1b-amt-t1.0", "llama-1b-amt-t1.1"]
+    assert rows["llama-1b-amt-t1.0"].label == "1B w/ AMT embed init"
+
+
+def test_variants_with_the_same_label_are_told_apart_by_their_names(config):
+    config["variants"]["llama-1b-b16"] = config["variants"]["llama-1b"]
+    labels = {row.variant: row.label for row in systems(config).values() if row.variant}
+    assert labels["llama-1b"] == "1B w/o AMT embed init (llama-1b)"
+    assert labels["llama-1b-b16"] == "1B w/o AMT embed init (llama-1b-b16)"
+    assert labels["llama-3b"] == "3B w/o AMT embed init"
+
+
+def test_a_whole_temperature_is_named_like_any_other(config):
+    config["variants"]["amt"]["temperatures"] = [1]
+    assert "amt-t1.0" in systems(config)
+
+
+def test_two_systems_of_one_name_are_refused(config):
+    config["variants"]["amt"]["temperatures"] = [1, 1.0]
+    with pytest.raises(InputError, match=r"the same name: amt-t1\.0; .*temperatures"):
+        systems(config)

@@ -1,0 +1,163 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from libretto.errors import InputError
+from libretto.systems import systems
+from libretto.table import (
+    METRICS,
+    REPORT,
+    build_table,
+    embedding_of,
+    notes,
+    page_values,
+    read_csv,
+    read_metrics,
+    to_markdown,
+    write_csv,
+)
+
+CONFIG = {
+    "unconditional": {"temperatures": [1.0]},
+    "variants": {
+        "llama-1b": {"family": "llama", "base": "llama-1b", "init": "gaussian", "temperatures": [1.0]},
+        "amt": {"family": "amt", "text_states": "last", "temperatures": [1, 1.3, 1.25]},
+    },
+}
+SYSTEMS = systems(CONFIG)
+TABLE_3 = "workflow/reference/table3.csv"
+
+
+def metrics_of(system, embedding="vggish", **values):
+    sampled = system.is_sampled
+    return {
+        "val_loss": 1.0 if system.variant else None,
+        "fad": 0.25 if sampled else None,
+        "fad_sub_mean": 0.3 if sampled else None,
+        "fad_sub_sem": 0.025 if sampled else None,
+        "clap_mean": 0.2,
+        "clap_sem": 0.003,
+        "fad_embedding": embedding,
+        "n": 16,
+        "n_missing": 1,
+        "notes_per_sample": 80.0,
+        "notes_per_sample_sem": 2.0,
+        "invalid_share": 1 / 3,
+        "instrument_f1": 0.5,
+    } | values
+
+
+@pytest.fixture
+def report(request):
+    return pd.read_csv(request.config.rootpath / TABLE_3)
+
+
+@pytest.fixture
+def table(report):
+    return build_table({name: metrics_of(system) for name, system in SYSTEMS.items()}, report)
+
+
+def test_report_is_table_3(report):
+    assert list(report.columns) == ["system", *REPORT]
+    assert len(report) == 11
+    # The best FAD and the best CLAP of a generated system are those of the last row (report, section 6.1).
+    assert report["report_fad"].min() == report["report_fad"].iloc[-1] == 0.245
+    assert report["report_clap_mean"].iloc[2:].max() == report["report_clap_mean"].iloc[-1] == 0.215
+    # FAD-sub of the unconditional row: mean and SEM (ddof 1) of the five draws that the authors published.
+    draws = pd.Series([0.786044, 0.856635, 0.778177, 0.830865, 0.912647])
+    row = report.set_index("system").loc["amt-unconditional-t1.0"]
+    assert row["report_fad_sub_mean"] == pytest.approx(draws.mean(), abs=5e-4)
+    assert row["report_fad_sub_sem"] == pytest.approx(draws.sem(), abs=5e-4)
+
+
+def test_rows_and_columns(table):
+    assert list(table["system"]) == list(SYSTEMS)
+    assert list(table.columns) == ["system", *METRICS, *REPORT]
+    assert math.isnan(table.set_index("system").loc["ground-truth", "fad"])
+
+
+def test_system_that_the_report_does_not_have_is_empty_there(table):
+    row = table.set_index("system").loc["amt-t1.3"]
+    assert row["val_loss"] == 1.0
+    assert row[list(REPORT)].isna().all()
+
+
+def test_further_numbers_of_the_files_are_kept_and_nested_values_are_not(report):
+    metrics = {"amt-t1.0": metrics_of(SYSTEMS["amt-t1.0"], fad_sub_draws=5, draws=[1, 2])}
+    table = build_table(metrics, report)
+    assert table["fad_sub_draws"].tolist() == [5]
+    assert "draws" not in table
+
+
+def test_csv_has_the_same_bytes_and_six_digits(table, tmp_path):
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    write_csv(table, first)
+    write_csv(table.copy(), second)
+    assert first.read_bytes() == second.read_bytes()
+    assert "0.333333," in first.read_text()
+    again = read_csv(first)
+    assert list(again["n"]) == [16] * len(SYSTEMS)
+    numbers = [name for name in table.columns if name not in ("system", "fad_embedding")]
+    np.testing.assert_allclose(again[numbers].to_numpy(float), table[numbers].to_numpy(float), rtol=1e-5)
+
+
+def test_metrics_are_read_by_system(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"fad": None}))
+    assert read_metrics({"a": tmp_path / "a.json"}) == {"a": {"fad": None}}
+
+
+def test_scores_in_two_embeddings_are_refused(report):
+    metrics = {name: metrics_of(system) for name, system in SYSTEMS.items()}
+    metrics["amt-t1.0"]["fad_embedding"] = "logmel"
+    with pytest.raises(InputError, match="logmel, vggish"):
+        embedding_of(build_table(metrics, report))
+
+
+def test_groups_and_cells(table):
+    values = page_values(table, SYSTEMS.values(), clap=True, standins=False)
+    assert [group for group, _ in values["main"]] == ["Baselines", "AMT-Large + text cond", "Llama LLMs"]
+    baselines, amt, _ = [rows for _, rows in values["main"]]
+    assert baselines[0]["scores"] == [("—", "—"), ("—", "—"), ("—", "—"), ("0.200 ± 0.003", "0.238 ± 0.003")]
+    assert amt[0]["scores"][2] == ("0.300 ± 0.025", "0.332 ± 0.035")
+    assert [row["temperature"] for row in amt] == ["1.0", "1.3", "1.25"]  # as in the systems' names
+    assert [score.heading for score in values["main_columns"]] == [
+        "Val loss ↓",
+        "FAD (vggish) ↓",
+        "FAD-sub (vggish) ↓",
+        "CLAP ↑",
+    ]
+    table.loc[table["system"] == "amt-t1.0", ["fad_sub_mean", "fad_sub_sem"]] = [317.0701, 45.0944]
+    _, amt, _ = [rows for _, rows in page_values(table, SYSTEMS.values(), clap=True, standins=False)["main"]]
+    assert amt[0]["scores"][2][0] == "317.1 ± 45.1"
+    assert values["further"][1][1][0]["scores"][0][0] == "80.0 ± 2.0"
+
+
+def test_markdown_is_aligned_and_says_what_was_not_measured(report):
+    metrics = {
+        name: metrics_of(system, "logmel", clap_mean=None, clap_sem=None, n=9, n_missing=0)
+        for name, system in SYSTEMS.items()
+    }
+    text = to_markdown(build_table(metrics, report), SYSTEMS.values(), clap=False, standins=True)
+    main, further, remarks = text.split("\n\n")
+    for block in (main, further):
+        assert len({len(line) for line in block.splitlines()}) == 1
+    assert all(set(cell.strip()) == {"-", ":"} for cell in main.splitlines()[1].strip("|").split("|"))
+    assert main.count("not measured") == len(SYSTEMS)
+    assert "FAD (logmel) ↓" in main
+    assert "cannot be compared" in remarks
+    assert "stand-ins" in remarks
+    assert "switched off" in remarks
+
+
+def test_the_notes_say_what_a_dash_may_mean(table):
+    assert "for FAD-sub, that fewer samples than a draw takes can be heard" in " ".join(notes(table, True, False))
+
+
+def test_notes_of_a_full_run_warn_of_nothing(table):
+    text = " ".join(notes(table, clap=True, standins=False))
+    assert "stand-ins" not in text
+    assert "embedding" not in text
+    assert "not measured" not in text

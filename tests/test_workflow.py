@@ -1,0 +1,269 @@
+"""The workflow as Snakemake sees it: its form, the full experiment's plan, what it refuses, and what it runs again."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import mido
+import pytest
+
+from tests.checkout import ROOT, copy_checkout, dry_run, snakemake
+
+SYSTEMS = [
+    "ground-truth",
+    "ground-truth-random-text",
+    "amt-unconditional-t1.0",
+    "amt-t1.0",
+    "amt-weighted-t1.0",
+    "llama-1b-t1.0",
+    "llama-1b-t1.1",
+    "llama-3b-t1.0",
+    "llama-3b-t1.1",
+    "llama-3b-amt-t1.0",
+    "llama-3b-amt-t1.1",
+]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return copy_checkout(tmp_path_factory.mktemp("checkout"))
+
+
+def job_counts(printed: str) -> dict[str, int]:
+    """The jobs by rule, out of the first of the tables that Snakemake prints."""
+    table = printed.partition("Job stats:")[2].partition("\n\n")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\S+) +(\d+)$", table, flags=re.MULTILINE)}
+
+
+# Its form
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["snakefmt", "--check", "Snakefile", "workflow"],
+        ["snakemake", "--lint"],
+    ],
+    ids=" ".join,
+)
+def test_checks_pass(checkout, command):
+    tools = Path(sys.executable).parent  # snakefmt calls shfmt, which is installed beside it
+    env = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    run = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_snakefile_is_short():
+    assert len((ROOT / "Snakefile").read_text().splitlines()) < 40
+
+
+def rules() -> dict[str, str]:
+    """The text of every rule by its name."""
+    found = {}
+    for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
+        parts = re.split(r"^(?:use )?rule (?:\w+ as )?(\w+)(?: with)?:$", path.read_text(), flags=re.MULTILINE)
+        found |= dict(zip(parts[1::2], parts[2::2], strict=True))
+    return found
+
+
+def test_the_picture_shows_every_rule_of_the_full_experiment():
+    shown = set(re.findall(r"<title>(\w+)</title>", (ROOT / "docs" / "dag.svg").read_text())) - {"g"}
+    assert shown == set(rules()) - {"compose_corpus", "make_amt", "make_llama"}
+
+
+def test_rules_state_log_benchmark_and_the_hash_of_their_code():
+    assert len(rules()) > 20
+    for name, text in rules().items():
+        assert re.search(r"^    log:$", text, flags=re.MULTILINE), name
+        assert re.search(r"^    benchmark:$", text, flags=re.MULTILINE), name
+        if script := re.search(r'"\.\./scripts/(\S+)"', text):
+            assert f'code=code("{script[1]}")' in text, name
+        else:
+            assert re.search(r'code=code\("\S+\.py"\)', text), name
+
+
+def test_scripts_are_thin():
+    lengths = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "workflow" / "scripts").glob("*.py")}
+    assert not {name: lines for name, lines in lengths.items() if lines > 100}
+
+
+# The full experiment's plan
+
+
+@pytest.fixture(scope="module")
+def plan(checkout):
+    return dry_run(checkout)
+
+
+def test_plan_of_the_full_experiment(plan):
+    counts = job_counts(plan)
+    assert counts["total"] <= 150
+    assert counts["train"] == 5
+    assert counts["generate"] == 9
+    assert counts["score"] == 11
+    assert set(SYSTEMS) <= set(re.findall(r"results/paper/metrics/([^/\s,]+)\.json", plan))
+
+
+def test_plan_needs_neither_soundfont_nor_token(checkout):
+    printed = dry_run(checkout, "--config", 'sources={"soundfont": {"path": "nowhere.sf2"}}')
+    counts = job_counts(printed)
+    assert counts["download_model"] >= 3
+    assert counts["missing_soundfont"] == 1
+    assert "sources.soundfont.path: there is no nowhere.sf2; correct the path, or install" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "row", "trained"),
+    [
+        ("variants: {llama-1b: {temperatures: [1.0, 1.1, 1.25]}}", "llama-1b-t1.25", 0),
+        (
+            "variants: {amt-3b: {family: amt, base: amt-large, text_encoder: llama-3b, text_states: last, "
+            "temperatures: [0.9], training: {batch_size: 16, learning_rate: 1.0e-5, max_steps: 60000}}}",
+            "amt-3b-t0.9",
+            1,
+        ),
+    ],
+    ids=["temperature", "variant"],
+)
+def test_config_alone_adds_a_row(checkout, plan, tmp_path, change, row, trained):
+    (tmp_path / "more.yaml").write_text(change)
+    printed = dry_run(checkout, "--configfile", str(tmp_path / "more.yaml"))
+    assert set(re.findall(r"results/paper/metrics/([^/\s,]+)\.json", printed)) >= {*SYSTEMS, row}
+    before, after = job_counts(plan), job_counts(printed)
+    assert after["train"] == before["train"] + trained
+    for rule in ("generate", "render", "score"):
+        assert after[rule] == before[rule] + 1
+
+
+# What it refuses, in one line and before any job
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", 'sampling={"topp": 0.9}'], "Error: config, sampling: unknown key 'topp'; do you mean 'top_p'?"),
+        (
+            ["--config", 'sources={"lmd": {"path": "music/lmd_full.tar.gz"}}'],
+            "Error: sources.lmd.path: there is no music/lmd_full.tar.gz; correct the path, or remove it",
+        ),
+        (
+            ["--config", 'sources={"soundfont": {"path": "README.md"}}'],  # any file that is there
+            "Error: sources.models.llama-1b: meta-llama/Llama-3.2-1B is gated; accept its licence at "
+            "https://huggingface.co/meta-llama/Llama-3.2-1B and set HF_TOKEN, or set sources.models.llama-1b.path",
+        ),
+    ],
+    ids=["unknown key", "missing path", "gated model"],
+)
+def test_refused_before_any_job(checkout, tmp_path, arguments, message):
+    run = snakemake(checkout, "--cores", "1", *arguments, HF_HOME=str(tmp_path))
+    assert run.returncode != 0
+    assert len([line for line in run.stdout.splitlines() if message in line]) == 1
+    assert "Traceback" not in run.stdout
+    assert "% done" not in run.stdout
+    assert not (checkout / "results").exists()
+
+
+def test_wrong_checksum_is_told_in_one_line(checkout, tmp_path):
+    """A real download, of a file that the test serves, through the rule and its script."""
+    (tmp_path / "lmd_full.tar.gz").write_bytes(b"not what the config says")
+    server = subprocess.Popen(
+        [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "0"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        port = re.search(r"port (\d+)", server.stdout.readline())[1]
+        target = "results/checksum/sources/lmd.tar.gz"
+        call = ["--cores", "1", target, "--configfile", str(tmp_path / "lmd.yaml")]
+        entry = {"url": f"http://127.0.0.1:{port}/lmd_full.tar.gz", "sha256": "0" * 64, "bytes": 24}
+        (tmp_path / "lmd.yaml").write_text(json.dumps({"run": "checksum", "sources": {"lmd": entry}}))
+        run = snakemake(checkout, *call, NO_PROXY="127.0.0.1")
+        assert run.returncode != 0
+        assert re.search(rf"ERROR sources\.lmd: what \S+ sent has SHA-256 [0-9a-f]{{64}}, not {'0' * 64}", run.stdout)
+        assert "Traceback" not in run.stdout
+        assert not (checkout / target).exists()
+
+        entry["sha256"] = hashlib.sha256(b"not what the config says").hexdigest()
+        (tmp_path / "lmd.yaml").write_text(json.dumps({"run": "checksum", "sources": {"lmd": entry}}))
+        run = snakemake(checkout, *call, NO_PROXY="127.0.0.1")
+        assert run.returncode == 0, run.stdout[-3000:]
+        assert (checkout / target).read_bytes() == b"not what the config says"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+# What it runs again
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A checkout of its own in which the first rules have run on an archive of one song; and how to call them again."""
+    folder = tmp_path_factory.mktemp("finished")
+    checkout = copy_checkout(folder / "checkout")
+    song = io.BytesIO()
+    mido.MidiFile(tracks=[mido.MidiTrack([mido.Message("note_on", note=60, velocity=64, time=0)])]).save(file=song)
+    name = hashlib.md5(song.getvalue()).hexdigest()
+    member = tarfile.TarInfo(f"lmd_full/{name[0]}/{name}.mid")
+    member.size = len(song.getvalue())
+    with tarfile.open(folder / "lmd.tar.gz", "w:gz") as archive:
+        archive.addfile(member, io.BytesIO(song.getvalue()))
+    row = {"location": member.name, "caption": "One note.", "genre": [], "mood": [], "key": "C major"}
+    row |= {"time_signature": "4/4", "tempo": 120, "tempo_word": "Allegro", "duration": 1}
+    row |= {"instrument_summary": ["Piano"], "chord_summary": ["C"]}
+    (folder / "train.json").write_text(json.dumps(row) + "\n")
+    sources = {"lmd": {"path": str(folder / "lmd.tar.gz")}, "midicaps": {"path": str(folder / "train.json")}}
+    call = ["results/small/data/pairs.parquet", "--config", "run=small", "sources=" + json.dumps(sources)]
+    run = snakemake(checkout, "--cores", "1", *call)
+    assert run.returncode == 0, run.stdout[-3000:]
+    return checkout, call
+
+
+@contextlib.contextmanager
+def changed(path):
+    content = path.read_text()
+    path.write_text(content + "# changed\n")
+    yield
+    path.write_text(content)
+
+
+def test_what_changes_no_result_runs_nothing(finished, tmp_path):
+    checkout, call = finished
+    for path in (checkout / "workflow").rglob("*.py"):
+        os.utime(path)  # as a branch switch does
+    (tmp_path / "other.yaml").write_text("sampling: {n: 900}")
+    with changed(checkout / "workflow/libretto/sampling.py"):  # which these rules do not import
+        assert "Nothing to be done" in dry_run(checkout, *call, "--configfile", str(tmp_path / "other.yaml"))
+
+
+def test_a_changed_module_runs_just_its_rules(finished):
+    checkout, call = finished
+    with changed(checkout / "workflow/libretto/pairs.py"):
+        assert set(job_counts(dry_run(checkout, *call))) == {"pair", "total"}
+
+
+def test_a_changed_key_runs_just_the_rules_that_read_it(finished, tmp_path):
+    checkout, call = finished
+    (tmp_path / "other.yaml").write_text("data: {splits: {train: 0123456789abc, valid: de, test: f}}")
+    counts = job_counts(dry_run(checkout, *call, "--configfile", str(tmp_path / "other.yaml")))
+    assert set(counts) == {"pair", "total"}
+
+
+def test_a_source_may_go_once_its_results_are_there(finished):
+    checkout, call = finished
+    archive = checkout.parent / "lmd.tar.gz"
+    archive.rename(archive.with_name("elsewhere"))
+    assert "Nothing to be done" in dry_run(checkout, *call)
+    run = snakemake(checkout, "--cores", "1", *call, "--forcerun", "shard")
+    assert run.returncode != 0
+    assert f"Error: sources.lmd.path: there is no {archive}; correct the path" in run.stdout
+    assert (checkout / "results/small/data/pairs.parquet").exists()
+    archive.with_name("elsewhere").rename(archive)
