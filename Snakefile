@@ -17,6 +17,7 @@ include: "workflow/rules/standins.smk"
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/sweep.smk"
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/render.smk"
 include: "workflow/rules/evaluate.smk"
@@ -30,3 +31,8 @@ rule all:
         FINAL,
         "<run>/cost.csv",
         "<run>/provenance/ro-crate-metadata.json",
+
+
+rule sweep:
+    input:
+        "<run>/sweep/table.csv",

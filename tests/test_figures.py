@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from libretto.figures import plot_layer_weights, plot_losses, plot_scores, save
+from libretto.figures import plot_layer_weights, plot_losses, plot_scores, plot_sweep, save
+from libretto.sweep import Point
 from libretto.systems import System
 from libretto.table import METRICS, REPORT
 
@@ -94,3 +95,13 @@ def test_files_have_the_same_bytes_on_every_run(tmp_path):
     svg = (tmp_path / "first" / "figure.svg").read_text()
     assert "<dc:date>" not in svg
     assert re.search(r"<text[^>]*>softmax weight</text>", svg)
+
+
+def test_sweep_has_a_panel_per_variant_over_the_sequences_read(logs):
+    points = [Point("amt", 16, 1e-5), Point("amt", 64, 2e-4), Point("llama-1b", 16, 1e-5)]
+    figure = plot_sweep(points, [logs["amt"], logs["amt"], logs["llama-1b"]])
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["amt", "llama-1b"]
+    first, second = figure.axes[0].lines
+    assert first.get_xdata().tolist() == [800, 1600]
+    assert second.get_xdata().tolist() == [3200, 6400]
+    assert second.get_label() == "batch 64, rate 0.0002"

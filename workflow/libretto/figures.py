@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from libretto.sweep import Point
 from libretto.systems import System
 from libretto.table import REPORT_EMBEDDING, scores
 
@@ -94,6 +95,36 @@ def _top(logs: Iterable[pd.DataFrame]) -> float:
         later = max(later, losses[log["step"] >= PLUNGE * log["step"].max()].max(axis=None))
     top = later if highest - lowest > FLATTENED * (later - lowest) else highest
     return top + 0.05 * (top - lowest)
+
+
+def plot_sweep(points: Sequence[Point], logs: Sequence[pd.DataFrame]) -> Figure:
+    """Validation loss over the sequences read, a panel per variant and a line per training of the search.
+
+    Args:
+        points: the trainings.
+        logs: the log of each, columns `step` and `val_loss`.
+    """
+    variants = list(dict.fromkeys(point.variant for point in points))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.8 * len(variants), 3.6), layout="constrained")
+        for axes, variant in zip(np.atleast_1d(figure.subplots(1, len(variants))), variants, strict=True):
+            trainings = [(point, log) for point, log in zip(points, logs, strict=True) if point.variant == variant]
+            for i, (point, log) in enumerate(trainings):
+                validation = log.dropna(subset="val_loss")
+                axes.plot(
+                    validation["step"] * point.batch_size,
+                    validation["val_loss"],
+                    color=COLOURS[i % len(COLOURS)],
+                    marker=MARKS[i % len(MARKS)],
+                    markersize=4,
+                    label=f"batch {point.batch_size}, rate {point.learning_rate:g}",
+                )
+            axes.set_title(variant, loc="left")
+            axes.set_xlabel("sequences read")
+            axes.set_ylabel("validation loss (nats per token)")
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes.legend()
+    return figure
 
 
 def plot_scores(table: pd.DataFrame, systems: Sequence[System], embedding: str) -> Figure:

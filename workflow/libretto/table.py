@@ -261,14 +261,14 @@ def to_markdown(table: pd.DataFrame, systems: Iterable[System], clap: bool, stan
         further += [[row["label"], row["temperature"], *(ours for ours, _ in row["scores"])] for row in rows]
 
     parts = [
-        _pipe_table(heading, main),
-        _pipe_table(further_heading, further),
+        pipe_table(heading, main),
+        pipe_table(further_heading, further),
         "\n".join(f"- {sentence}" for sentence in values["notes"]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _pipe_table(heading: list[str], rows: list[list[str]]) -> str:
+def pipe_table(heading: list[str], rows: list[list[str]]) -> str:
     """A Markdown table with columns padded to one width, the first flush left, the others flush right."""
     widths = [max(2, *(len(row[i]) for row in [heading, *rows])) for i in range(len(heading))]
 

@@ -118,6 +118,11 @@ def init_from_option(wildcards, input):
     return f"--init-from {shlex.quote(input.init_from)}" if "init_from" in input.keys() else ""
 
 
+def result_options(wildcards, output):
+    """The options of train.py for what it is to write: a search keeps no model."""
+    return " ".join(f"--{name} {shlex.quote(path)}" for name, path in output.items())
+
+
 def generating_models(wildcards):
     """The trained model of a system and the Llama that reads its text, or AMT as published."""
     variant = SYSTEMS[wildcards.system].variant

@@ -36,6 +36,7 @@ rule train:
         settings=lambda wildcards: json.dumps(variant_settings(wildcards.variant), sort_keys=True),
         checkpoints=lambda wildcards: f"results/{config['run']}/checkpoints/{wildcards.variant}",
         init_from=init_from_option,
+        results=result_options,
         code=code("train.py"),
     message:
         "Training {wildcards.variant}"
@@ -50,9 +51,7 @@ rule train:
         $launcher "$LIBRETTO_SCRIPTS/train.py" --settings {params.settings:q} --code {params.code} \
             --train {input.train:q} --valid {input.valid:q} \
             --base {input.base:q} --text-model {input.text_model:q} {params.init_from} \
-            --checkpoints {params.checkpoints} \
-            --model {output.model} --tensorboard {output.tensorboard} --best {output.best} --history {output.history} \
-            --log-file {log}
+            --checkpoints {params.checkpoints} {params.results} --log-file {log}
         """
 
 

@@ -36,10 +36,11 @@ def main(args):
         logger.info("training in %s", folder)
         log = run_training(args, settings, folder)
         if args.rank == 0:
-            write_result(folder, log)
+            write_result(folder, log, with_model=args.model is not None)
     if args.rank == 0:
-        link_tree(finished / "model", args.model)
-        link_tree(finished / "tensorboard", args.tensorboard)
+        if args.model:
+            link_tree(finished / "model", args.model)
+            link_tree(finished / "tensorboard", args.tensorboard)
         shutil.copyfile(finished / "best.json", args.best)
         shutil.copyfile(finished / "log.parquet", args.history)
         remove_all_but_finished(folder)
@@ -65,14 +66,16 @@ def run_training(args, settings, folder):
     return train(variant, train_set, valid_set, training, settings["seed"], folder)
 
 
-def write_result(folder, log):
+def write_result(folder, log, with_model):
     """Put the best model, its scores, the log and the TensorBoard events where a later call finds them, all at once."""
     partial = folder / f"partial-{FINISHED}"
     shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
     kept = best_model(folder)
-    link_tree(kept, partial / "model")
-    (partial / "model" / "scores.json").unlink()
-    link_tree(folder / "tensorboard", partial / "tensorboard")
+    if with_model:
+        link_tree(kept, partial / "model")
+        (partial / "model" / "scores.json").unlink()
+        link_tree(folder / "tensorboard", partial / "tensorboard")
     (partial / "best.json").write_text(json.dumps(read_scores(kept), indent=1) + "\n")
     pandas.DataFrame(log).to_parquet(partial / "log.parquet", index=False)
     partial.rename(folder / FINISHED)
@@ -90,8 +93,10 @@ if __name__ == "__main__":
     parser.add_argument(
         "--checkpoints", type=Path, required=True, help="folder for what a resume needs; the result stays there too"
     )
-    for name in ("model", "tensorboard", "best", "history"):
-        parser.add_argument(f"--{name}", type=Path, required=True, help="what is written at the end")
+    for name in ("model", "tensorboard"):
+        parser.add_argument(f"--{name}", type=Path, help="folder that is written at the end; without it, a mere search")
+    for name in ("best", "history"):
+        parser.add_argument(f"--{name}", type=Path, required=True, help="file that is written at the end")
     parser.add_argument("--log-file", required=True, help="written along the way; a later call adds to it")
     arguments = parser.parse_args()
     arguments.rank, arguments.local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))

@@ -1,0 +1,59 @@
+"""The small search over batch sizes and learning rates: what is trained, and the demo's own."""
+
+import json
+
+import pandas as pd
+import pytest
+import yaml
+
+from libretto.sweep import Point, sweep_markdown, sweep_points, sweep_table, sweep_training
+from tests.checkout import ROOT, snakemake
+
+TRAINING = {"batch_size": 64, "micro_batch_size": 4, "learning_rate": 2e-4, "max_steps": 15_000, "warmup_steps": 500}
+
+
+def test_the_search_of_the_report():
+    sweep = yaml.safe_load((ROOT / "config.yaml").read_text())["sweep"]
+    assert list(sweep_points(sweep)) == [
+        f"{variant}/batch{batch}-rate{rate}"
+        for variant in ("amt", "llama-1b")
+        for batch in (16, 64)
+        for rate in ("1e-05", "0.0002")
+    ]
+
+
+@pytest.mark.parametrize(("batch", "steps", "micro"), [(16, 4_000, 4), (64, 1_000, 4), (6, 10_666, 2)])
+def test_every_training_reads_the_same_number_of_sequences(batch, steps, micro):
+    changed = sweep_training(Point("llama-1b", batch, 1e-5), TRAINING, {"sequences": 64_000, "evaluations": 8})
+    assert (changed["batch_size"], changed["learning_rate"]) == (batch, 1e-5)
+    assert changed["max_steps"] == steps
+    assert changed["micro_batch_size"] == micro
+    assert changed["warmup_steps"] == round(steps / 30)
+    assert 0 <= steps - 8 * changed["eval_steps"] + 8 <= 8
+
+
+def test_the_best_of_each_variant_is_marked():
+    points = [Point("amt", 16, 1e-5), Point("amt", 64, 1e-5), Point("llama-1b", 64, 2e-4)]
+    bests = [{"step": 5, "val_loss": loss, "val_loss_music": loss + 1} for loss in (0.7, 0.6, 1.2)]
+    table = sweep_table(points, bests, [pd.DataFrame({"step": [0, 10]})] * 3)
+    assert table["best"].tolist() == [False, True, True]
+    lines = sweep_markdown(table).splitlines()
+    assert [("**" in line) for line in lines] == [False, False, False, True, True]
+    assert "**0.600**" in lines[3]
+
+
+@pytest.mark.slow
+def test_sweep_of_the_demo(demo):
+    run = snakemake(demo, "--profile", "demo", "sweep")
+    assert run.returncode == 0, run.stdout[-5000:]
+    folder = demo / "results/demo/sweep"
+    table = pd.read_csv(folder / "table.csv")
+    assert len(table) == 8
+    assert table.groupby("variant")["best"].sum().to_dict() == {"amt": 1, "llama-1b": 1}
+    for row in table.to_dict("records"):
+        point = Point(row["variant"], row["batch_size"], row["learning_rate"])
+        log = pd.read_parquet(folder / f"{point.name}.parquet")
+        assert log["step"].max() == row["max_steps"] == 64 // row["batch_size"]
+        assert json.loads((folder / f"{point.name}.json").read_text())["val_loss"] == log["val_loss"].min()
+    assert not list(folder.rglob("*.safetensors")), "a search keeps no model"
+    assert (folder / "losses.png").stat().st_size > 10_000

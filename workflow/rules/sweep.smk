@@ -1,0 +1,75 @@
+"""Section 5.1: the small search over batch sizes and learning rates, `snakemake sweep`."""
+
+import json
+from dataclasses import asdict
+
+from libretto.sweep import sweep_points, sweep_training
+
+SWEEP_POINTS = sweep_points(config["sweep"])
+
+
+# Seconds of work: not worth a place in a cluster's queue.
+localrules:
+    sweep_table,
+
+
+def sweep_settings(wildcards):
+    """What defines one training of the search, apart from files."""
+    point = SWEEP_POINTS[f"{wildcards.variant}/{wildcards.point}"]
+    settings = variant_settings(point.variant)
+    training = sweep_training(point, settings["variant"]["training"], config["sweep"])
+    return json.dumps(settings | {"variant": settings["variant"] | {"training": training}}, sort_keys=True)
+
+
+# A search is over losses: its models are not kept.
+use rule train as sweep_train with:
+    output:
+        best="<run>/sweep/{variant}/{point}.json",
+        history="<run>/sweep/{variant}/{point}.parquet",
+    log:
+        "<run>/logs/sweep_train/{variant}/{point}.log",
+    benchmark:
+        "<run>/benchmarks/sweep_train/{variant}/{point}.tsv"
+    wildcard_constraints:
+        point=r"batch\d+-rate[^/]+",
+    params:
+        settings=sweep_settings,
+        checkpoints=lambda wildcards: f"results/{config['run']}/sweep/checkpoints/{wildcards.variant}/{wildcards.point}",
+        init_from=init_from_option,
+        results=result_options,
+        code=code("train.py"),
+    message:
+        "Training {wildcards.variant}, {wildcards.point}"
+
+
+rule sweep_table:
+    input:
+        bests=expand("<run>/sweep/{point}.json", point=SWEEP_POINTS),
+        logs=expand("<run>/sweep/{point}.parquet", point=SWEEP_POINTS),
+    output:
+        csv="<run>/sweep/table.csv",
+        markdown="<run>/sweep/table.md",
+        png="<run>/sweep/losses.png",
+        svg=report(
+            "<run>/sweep/losses.svg",
+            caption="../captions/sweep.rst",
+            category="Figures",
+            labels={"item": "Search over batch size and learning rate"},
+        ),
+    log:
+        "<run>/logs/sweep_table.log",
+    benchmark:
+        "<run>/benchmarks/sweep_table.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        points=[asdict(point) for point in SWEEP_POINTS.values()],
+        code=code("sweep_table.py"),
+    message:
+        "Table and figure of the search"
+    script:
+        "../scripts/sweep_table.py"

@@ -1,0 +1,20 @@
+"""Reads the losses of the search's trainings, writes their table as CSV and Markdown, and their figure."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from libretto.figures import plot_sweep, save
+from libretto.log import start_log
+from libretto.sweep import Point, sweep_markdown, sweep_table
+from libretto.table import write_csv
+
+start_log(snakemake.log[0])
+points = [Point(**point) for point in snakemake.params.points]
+bests = [json.loads(Path(path).read_text()) for path in snakemake.input.bests]
+logs = [pd.read_parquet(path) for path in snakemake.input.logs]
+table = sweep_table(points, bests, logs)
+write_csv(table, snakemake.output.csv)
+Path(snakemake.output.markdown).write_text(sweep_markdown(table))
+save(plot_sweep(points, logs), (snakemake.output.png, snakemake.output.svg))
