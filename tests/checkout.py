@@ -1,10 +1,13 @@
 """Fresh copies of this checkout and Snakemake in them, as users call it."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +32,16 @@ def snakemake(checkout: Path, *arguments: str, **environment: str) -> subprocess
         [sys.executable, "-m", "snakemake", *arguments],
         cwd=checkout, env={**env, **environment}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+
+
+def jobs_of(process: subprocess.Popen, words: str) -> list[psutil.Process]:
+    """The processes that a running Snakemake has started, directly or not, with `words` in their command line."""
+    found = []
+    for job in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if words in " ".join(job.cmdline()):
+                found.append(job)
+    return found
 
 
 def dry_run(checkout: Path, *arguments: str) -> str:

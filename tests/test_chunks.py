@@ -8,7 +8,7 @@ from libretto import vocab
 from libretto.chunks import MiddleChunks, TrainingChunks, collate_amt, collate_llama, load_split
 from libretto.errors import InputError
 from libretto.models import IGNORED
-from libretto.seeds import stable_seed
+from libretto.seeds import derangement, stable_seed
 from libretto.text import Prompter
 from tests.conftest import CAPTIONS, TEXT
 
@@ -102,6 +102,14 @@ def test_validation_reads_the_middle_chunk_with_its_description(splits, tokenize
         assert tokenizer.decode(prompt).endswith(TEXT["instruction"] + row["caption"])
 
 
+def test_validation_may_read_the_descriptions_of_other_songs(splits, tokenizer, tmp_path):
+    songs, prompter = load_split(splits["valid"], str(tmp_path)), Prompter(tokenizer, "amt", TEXT)
+    own, other = MiddleChunks(songs, prompter), MiddleChunks(songs, prompter, [1, 2, 3, 4, 0])
+    for index in range(5):
+        assert other[index][0] == own[(index + 1) % 5][0]
+        assert other[index][1].tolist() == own[index][1].tolist()
+
+
 ITEMS = [
     ([0, 5, 6], np.array([vocab.AUTOREGRESS, 1, 10_001, 11_001], np.uint16)),
     ([0], np.array([55_026, 2], np.uint16)),
@@ -130,3 +138,14 @@ def test_seeds_are_stable():
     assert stable_seed(0, "amt-t1.0", 3) == stable_seed("0", "amt-t1.0", "3") == 5868068436073932473
     assert len({stable_seed(seed, name) for seed in range(100) for name in "ab"}) == 200
     assert stable_seed("ab", "c") != stable_seed("a", "bc")
+
+
+def test_random_descriptions_are_all_of_other_songs():
+    for seed in range(50):
+        order = derangement(7, seed)
+        assert sorted(order) == list(range(7))
+        assert all(i != j for i, j in enumerate(order))
+    assert derangement(7, 1) == derangement(7, 1)
+    assert len({tuple(derangement(7, seed)) for seed in range(50)}) > 40
+    with pytest.raises(InputError):
+        derangement(1, 0)

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from libretto.splits import chunk_song
-from tests.checkout import ROOT, snakemake
+from tests.checkout import ROOT, jobs_of, snakemake
 from tests.corpus import write_archive
 from tests.realmidi import FOLDER, manifest, needs_realmidi
 
@@ -120,18 +118,10 @@ def kill_script(folder, arguments, log):
         assert process.poll() is None, process.stdout.read().decode()[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    for pid in descendants(process.pid):
-        if b".snakemake/scripts" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
+    for job in jobs_of(process, ".snakemake/scripts"):
+        job.kill()
     output = process.communicate()[0].decode()
     assert process.returncode != 0, output[-3000:]
-
-
-def descendants(pid):
-    """The processes that `pid` started, directly or not."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")  # per thread that started them
-    children = [int(child) for path in lists for child in path.read_text().split()]
-    return children + [below for child in children for below in descendants(child)]
 
 
 def hashes(folder):
@@ -141,7 +131,6 @@ def hashes(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux' /proc to find the job")
 def test_a_killed_job_leaves_nothing_and_only_it_runs_again(tmp_path):
     archive, captions = tmp_path / "lmd.tar.gz", tmp_path / "train.json"
     write_archive(archive, captions, 1_500, median_notes=1_000)

@@ -1,14 +1,10 @@
 """Training: the order of the data, batches, the best model, and resuming as if nothing had happened."""
 
-import hashlib
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas
@@ -276,53 +272,6 @@ def files(folder):
     """What the rule declares as outputs, file by file."""
     trees = [path for name in ("model", "tensorboard") for path in sorted((folder / name).rglob("*"))]
     return [path for path in [*trees, folder / "best.json", folder / "log.parquet"] if path.is_file()]
-
-
-def sha256(folder):
-    return hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest()
-
-
-def newest_step(folder):
-    return max((int(path.parent.name[11:]) for path in folder.glob(f"checkpoints/*/checkpoint-*/{MARK}")), default=0)
-
-
-def wait_for_checkpoint(process, folder, step):
-    """Until the process has written a checkpoint later than `step`."""
-    while process.poll() is None:
-        if newest_step(folder) > step:
-            return
-        time.sleep(0.02)
-    raise AssertionError("training ended early")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_process_goes_on(family, number, splits, amt_folder, llama_folder, tmp_path):
-    options = (splits, amt_folder, llama_folder)
-    settings = {"max_steps": 32, "eval_steps": 4}
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(command(family, whole, *options, **settings)).wait() == 0
-    (folder,) = (whole / "checkpoints").iterdir()
-    assert [path.name for path in folder.iterdir()] == [FINISHED]
-
-    delays = random.Random(family)
-    for _ in range(3):
-        before = newest_step(killed)
-        process = start(command(family, killed, *options, **settings))
-        wait_for_checkpoint(process, killed, before)
-        time.sleep(0.5 * delays.random())
-        os.killpg(process.pid, number)  # the whole group, as schedulers do
-        status = process.wait()
-        if number == signal.SIGTERM:
-            assert status == training.TERMINATED
-        assert not (killed / "model").exists()
-    assert start(command(family, killed, *options, **settings)).wait() == 0
-    assert sha256(killed) == sha256(whole)
-    assert (killed / "best.json").read_text() == (whole / "best.json").read_text()
-    logs = [pandas.read_parquet(folder / "log.parquet") for folder in (whole, killed)]
-    losses = [log.dropna(subset="val_loss").set_index("step")["val_loss"] for log in logs]
-    assert losses[0].equals(losses[1])
-    assert (killed / "train.log").read_text().count("training in") == 4  # no call wiped the log of those before
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ what an undisturbed one would have read.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -65,17 +65,26 @@ class TrainingChunks(Dataset):
 
 
 class MiddleChunks(Dataset):
-    """One item per song, its middle chunk, with its description: validation."""
+    """One item per song, its middle chunk, with its description: validation.
 
-    def __init__(self, songs, prompter: Prompter):
+    Args:
+        songs: of `load_split`, or anything like it.
+        prompter: makes the prompts.
+        described: for each song, the number of the song whose description it gets; its own by default.
+    """
+
+    def __init__(self, songs, prompter: Prompter, described: Sequence[int] | None = None):
         self.songs = songs
         self.prompter = prompter
+        self.described = described
 
     def __len__(self) -> int:
         return len(self.songs)
 
     def __getitem__(self, index: int) -> tuple[list[int], np.ndarray]:
         caption, chunk = read_song(self.songs, index, lambda n: n // 2)
+        if self.described is not None:
+            caption = self.songs[self.described[index]]["caption"][0].as_py()
         return self.prompter(caption), chunk
 
 

@@ -42,18 +42,6 @@ def middle_chunk(song: dict) -> list[int]:
     return chunks[len(chunks) // 2][1:]
 
 
-def derangement(n: int, seed: int) -> list[int]:
-    """A random permutation of 0..n-1 that leaves nothing in place: a single cycle (Sattolo's algorithm)."""
-    if n < 2:
-        raise InputError("random descriptions need at least two songs: set sampling.n to 2 or more")
-    order = list(range(n))
-    draws = np.random.default_rng(seed)
-    for i in range(n - 1, 0, -1):
-        j = int(draws.integers(i))
-        order[i], order[j] = order[j], order[i]
-    return order
-
-
 def write_samples(
     songs: list[dict], prompts: list[dict], pieces: Iterable[tuple[list[int], str]], table: str | Path, midi: str | Path
 ) -> None:

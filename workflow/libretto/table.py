@@ -26,6 +26,8 @@ METRICS = (
     "fad_embedding",
     "n",
     "n_missing",
+    "val_loss_music",
+    "val_loss_music_random_text",
     "notes_per_sample",
     "notes_per_sample_sem",
     "invalid_share",
@@ -80,6 +82,8 @@ def scores(embedding: str) -> tuple[Score, ...]:
         Score(f"FAD ({embedding})", "fad", None, "lower", 3, True),
         Score(f"FAD-sub ({embedding})", "fad_sub_mean", "fad_sub_sem", "lower", 3, True),
         Score("CLAP", "clap_mean", "clap_sem", "higher", 3, True),
+        Score("Val loss, music", "val_loss_music", None, "lower", 3, False),
+        Score("… random text", "val_loss_music_random_text", None, None, 3, False),
         Score("Notes / sample", "notes_per_sample", "notes_per_sample_sem", None, 1, False),
         Score("Invalid events", "invalid_share", "invalid_share_sem", "lower", 3, False),
         Score("Instrument precision", "instrument_precision", "instrument_precision_sem", "higher", 3, False),
@@ -170,7 +174,9 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
     if not clap:
         sentences.append("CLAP was not measured: it is switched off in the config (metrics.clap).")
     sentences += [
-        "The validation losses of the two families cannot be compared: Llama's is over text and music.",
+        "The validation losses of the two families cannot be compared: Llama's is over text and music. 'Val loss, "
+        "music' is over the music alone in both; '… random text' is that with the description of another song each: "
+        "the higher above the other, the more use the model makes of the text.",
         "Instrument precision, recall and F1 compare what sounds with the description's instruments. A description "
         "names five at most, so that music with more cannot reach a precision of 1.",
     ]

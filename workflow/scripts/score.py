@@ -24,13 +24,14 @@ pairs = pq.read_table(files.pairs, columns=["lmd_id", "instrument_summary"])
 summaries = dict(zip(*(pairs[name].to_pylist() for name in pairs.column_names), strict=True))
 audible = [rendering.index for rendering in read_renderings(files.list) if rendering.is_audible]
 
-names = ("val_loss", "fad", "fad_sub_mean", "fad_sub_sem", "clap_mean", "clap_sem")
+losses = ("val_loss", "val_loss_music", "val_loss_music_random_text")
+names = (*losses, "fad", "fad_sub_mean", "fad_sub_sem", "clap_mean", "clap_sem")
 scores = dict.fromkeys(names) | {"fad_embedding": params.fad_embedding}
 scores |= {"n": len(audible), "n_missing": len(samples) - len(audible)} | note_scores(samples, summaries)
 details = {"seed": params.seed}
 if files.get("validation"):
     validation = json.loads(Path(files.validation).read_text())
-    scores["val_loss"] = validation["val_loss"]
+    scores |= {name: validation[name] for name in losses}
     details["validation"] = validation
 if files.get("background"):
     clips, background = read_embeddings(files.fad), read_embeddings(files.background)

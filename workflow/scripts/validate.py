@@ -1,4 +1,7 @@
-"""Reads a trained variant and the validation split, computes its loss, writes it as JSON."""
+"""Reads a trained variant and the validation split, computes its loss, writes it as JSON.
+
+Once more with the description of another song each: where that loss is higher, the model makes use of the text.
+"""
 
 import json
 import tempfile
@@ -10,6 +13,7 @@ from libretto.chunks import MiddleChunks, load_split
 from libretto.device import select_device
 from libretto.log import start_log
 from libretto.models.attention import CAUSAL
+from libretto.seeds import derangement, stable_seed
 from libretto.validation import validation_loss
 from libretto.variants import make_variant, trained_model
 
@@ -20,7 +24,17 @@ model = trained_model(settings["variant"], snakemake.input.model, torch.float32)
 model.set_attn_implementation(CAUSAL)
 variant = make_variant(model, settings["variant"], settings["text"], snakemake.input.text_model, select_device())
 with tempfile.TemporaryDirectory(dir=snakemake.resources.tmpdir) as cache:
-    songs = MiddleChunks(load_split(snakemake.input.valid, cache), variant.prompter)
-    scores = validation_loss(variant, songs, training["micro_batch_size"], training["precision"] == "bf16")
+    songs = load_split(snakemake.input.valid, cache)
+    others = derangement(len(songs), stable_seed(settings["seed"], "validation"))
+    scores, with_random_text = (
+        validation_loss(
+            variant,
+            MiddleChunks(songs, variant.prompter, described),
+            training["micro_batch_size"],
+            training["precision"] == "bf16",
+        )
+        for described in (None, others)
+    )
+scores["val_loss_music_random_text"] = with_random_text["val_loss_music"]
 best = json.loads(Path(snakemake.input.best).read_text())
 Path(snakemake.output.scores).write_text(json.dumps({"step": best["step"], **scores}, indent=1) + "\n")

@@ -1,0 +1,117 @@
+"""Trainings that are killed inside a Snakemake run: they end with the same weights, bit for bit."""
+
+import hashlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas
+import psutil
+import pytest
+
+from libretto.checkpoints import FINISHED, MARK
+from tests.checkout import ROOT, jobs_of
+from tests.conftest import TEXT, variant_settings
+
+FAMILIES = {"killed-amt": "amt", "killed-llama": "llama"}  # by variant
+KILLS = 3
+TRAINING = {"max_steps": 40, "eval_steps": 4}
+SOURCE = {"path": str(ROOT / "README.md")}  # training reads no archive and no soundfont; a path that exists
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def call(splits, amt_folder, llama_folder):
+    """A function that prepares a folder and gives the call of Snakemake that trains a variant of each family there."""
+
+    def prepare(folder):
+        data = folder / "results/kill/data/splits"
+        data.mkdir(parents=True)
+        for name in ("train", "valid"):
+            shutil.copyfile(splits[name], data / f"{name}.parquet")
+        variants = {
+            name: {**variant_settings(family, **TRAINING), "base": f"tiny-{family}"}
+            for name, family in FAMILIES.items()
+        }
+        variants["killed-amt"]["text_encoder"] = "tiny-llama"
+        models = {"tiny-amt": {"path": amt_folder}, "tiny-llama": {"path": llama_folder}}
+        sources = {**dict.fromkeys(("lmd", "midicaps", "soundfont"), SOURCE), "models": models}
+        experiment = {"run": "kill", "sources": sources, "text": TEXT, "variants": variants}
+        (folder / "experiment.json").write_text(json.dumps(experiment))
+        files = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(ROOT / "config.yaml"), "experiment.json"]
+        options = ["--cores", "2", "--set-threads", "train=1", "--retries", str(KILLS), "--allowed-rules", "train"]
+        targets = [f"results/kill/train/{name}/best.json" for name in FAMILIES]
+        return [sys.executable, "-m", "snakemake", *files, *options, "--", *targets]
+
+    return prepare
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return tmp_path_factory.mktemp("undisturbed")
+
+
+def checkpoint_of(folder, variant):
+    """The step of the newest whole checkpoint."""
+    marks = folder.glob(f"results/kill/checkpoints/{variant}/*/checkpoint-*/{MARK}")
+    return max((int(path.parent.name.rpartition("-")[2]) for path in marks), default=0)
+
+
+def run_and_kill(command, folder, number, kills):
+    """Run Snakemake; send `number` to each training `kills` times, at random after a checkpoint more."""
+    draws = random.Random(number)
+    left, seen = dict.fromkeys(FAMILIES, kills), dict.fromkeys(FAMILIES, 0)
+    output = folder / "output"
+    with output.open("w") as stream:
+        process = subprocess.Popen(command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            for variant in (variant for variant in FAMILIES if left[variant]):
+                step = checkpoint_of(folder, variant)
+                jobs = [job for job in jobs_of(process, f"checkpoints/{variant} ") if "python" in job.name()]
+                if step > seen[variant] and jobs:
+                    time.sleep(0.3 * draws.random())
+                    seen[variant] = checkpoint_of(folder, variant)
+                    left[variant] -= 1
+                    for job in jobs:
+                        job.send_signal(number)
+                    psutil.wait_procs(jobs)
+            time.sleep(0.02)
+    assert process.returncode == 0, output.read_text()[-5000:]
+    assert not any(left.values()), "the trainings ended too early"
+
+
+def digests(folder):
+    return {
+        variant: hashlib.sha256(
+            (folder / f"results/kill/train/{variant}/model/model.safetensors").read_bytes()
+        ).hexdigest()
+        for variant in FAMILIES
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_killed_training_ends_like_an_undisturbed_one(number, call, undisturbed, tmp_path):
+    if not any(undisturbed.iterdir()):
+        run_and_kill(call(undisturbed), undisturbed, number, kills=0)
+    run_and_kill(call(tmp_path), tmp_path, number, KILLS)
+    assert digests(tmp_path) == digests(undisturbed)
+    print(f"{number.name}: {digests(tmp_path)}")
+    for variant in FAMILIES:
+        logs = [
+            pandas.read_parquet(folder / f"results/kill/train/{variant}/log.parquet")
+            for folder in (undisturbed, tmp_path)
+        ]
+        losses = [log.dropna(subset="val_loss").set_index("step")["val_loss"] for log in logs]
+        assert losses[0].equals(losses[1])
+        log = (tmp_path / f"results/kill/logs/train/{variant}.log").read_text()
+        assert log.count("training in") == KILLS + 1  # no call wiped the log of those before
+        assert log.count("resuming from") == KILLS
+        if number == signal.SIGTERM:
+            assert log.count("terminated at step") == KILLS
+        (training,) = (tmp_path / f"results/kill/checkpoints/{variant}").iterdir()
+        assert [path.name for path in training.iterdir()] == [FINISHED]
