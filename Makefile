@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all the set-up that they need, on Debian or Ubuntu with Python 3.11; called again they skip what is there.
-.PHONY: help demo test env system test-system lock format clean
+.PHONY: help demo test env system test-system venv lock format clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -26,7 +26,8 @@ demo: env
 test: env test-system
 	.venv/bin/python -m pytest
 
-env: system $(STAMP)
+env: system
+	@cmp -s envs/requirements.lock $(STAMP) || $(MAKE) --no-print-directory venv
 
 system:
 	@if command -v apt-get >/dev/null; then sh envs/system-packages.sh $(PACKAGES); \
@@ -37,7 +38,7 @@ system:
 test-system: system
 	@sh envs/system-packages.sh slurm-wlm munge || echo "Slurm cannot be installed: its test will be skipped" >&2
 
-$(STAMP): envs/requirements.lock
+venv:
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 is needed, and neither python3.11 nor python3 is one: install python3.11, or say make PYTHON=/path/to/python3.11" >&2; exit 1; fi
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh envs/system-packages.sh python3.11-venv
 	rm -rf .venv

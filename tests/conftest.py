@@ -148,6 +148,7 @@ def variant_settings(family: str, **training) -> dict:
         "warmup_steps": 2,
         "eval_steps": 2,
         "precision": "fp32",
+        "gradient_checkpointing": False,
         **training,
     }
     kind = {"text_states": "weighted"} if family == "amt" else {"init": "gaussian"}

@@ -85,6 +85,27 @@ def test_a_header_of_an_attacks_size_is_refused(tmp_path):
         list(read_archive(path))
 
 
+def test_a_name_that_is_no_text_is_listed(tmp_path):
+    path = write(tmp_path / "lmd.tar.gz", entry("caf\udce9.mid"), song(1))
+    names = [member.name for member in read_archive(path)]
+    assert names[0] == r"caf\udce9.mid"
+    assert names[0].encode()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1"},
+        {"GNU.sparse.size": "x"},
+        {"GNU.sparse.map": "1,x", "GNU.sparse.size": "1"},
+    ],
+)
+def test_a_sparse_file_with_a_map_of_any_size_is_an_input_error(tmp_path, headers):
+    path = write(tmp_path / "lmd.tar.gz", entry("a.mid", b"9" * 2_000, pax_headers=headers), song(1))
+    with pytest.raises(InputError, match="get it again"):
+        list(read_archive(path))
+
+
 def damaged(content, what):
     if what == "not gzip":
         return b"<!DOCTYPE html>" + content

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from snakemake.utils import validate
 
-from libretto.config import SCHEMA, check_config, check_consistency, sort_keys
+from libretto.config import SCHEMA, check_config, check_consistency, drop_nulls, sort_keys
 from libretto.errors import InputError
 from tests.checkout import ROOT
 
@@ -108,7 +108,6 @@ def test_every_key_is_described():
         ("sampling.max_new_tokens", 2048, r"sampling\.max_new_tokens: 2048 is more than data\.chunk_tokens, 1024"),
         ("metrics.fad_sub.size", 1001, r"metrics\.fad_sub\.size: 1001 is more than sampling\.n, 1000"),
         ("data.splits.valid", "ef", r"data\.splits: a digit stands twice"),
-        ("variants.amt.training.micro_batch_size", 3, "batch_size 16 is no multiple of micro_batch_size 3"),
         ("sources.models", {}, r"they need sources\.models\.clap"),
     ],
 )
@@ -119,8 +118,33 @@ def test_values_that_do_not_go_together_are_refused(config, key, value, message)
         check_consistency(config)
 
 
-def test_the_order_of_keys_does_not_matter():
+def test_the_order_of_keys_does_not_matter_but_that_of_the_rows():
     one, other = {"b": {"y": 1, "x": [2]}, "a": 0}, {"a": 0, "b": {"x": [2], "y": 1}}
     sort_keys(one)
     sort_keys(other)
     assert repr(one) == repr(other) == "{'a': 0, 'b': {'x': [2], 'y': 1}}"
+    rows = {"variants": {"z": {"base": 0, "b": 0}, "a": {}}, "sources": {}}
+    sort_keys(rows)
+    assert repr(rows) == "{'sources': {}, 'variants': {'z': {'b': 0, 'base': 0}, 'a': {}}}"
+
+
+def test_a_null_takes_a_key_out(config):
+    changed = merge(config, {"variants": {"amt": None}, "sources": {"lmd": {"url": None, "path": "lmd.tar.gz"}}})
+    drop_nulls(changed)
+    assert "amt" not in changed["variants"]
+    assert "url" not in changed["sources"]["lmd"]
+    drop_nulls(config)
+    assert config["variants"].keys() - changed["variants"].keys() == {"amt"}
+
+
+def test_a_variant_of_the_least_keys_gets_the_defaults(config):
+    variant = {"family": "llama", "base": "llama-1b", "init": "gaussian"}
+    variant["training"] = {"batch_size": 8, "learning_rate": 1e-4, "max_steps": 9}
+    least = {key: config[key] for key in ("run", "sources")} | {"variants": {"mine": variant}}
+    check_config(least)
+    validate(least, SCHEMA)
+    assert least["variants"]["mine"]["temperatures"] == [1.0]
+    assert least["variants"]["mine"]["training"]["precision"] == "bf16"
+    assert least["variants"]["mine"]["training"]["gradient_checkpointing"] is False
+    assert least["unconditional"]["temperatures"] == [1.0]
+    check_consistency(least)

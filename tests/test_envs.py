@@ -62,7 +62,7 @@ def scripts_by_stage():
     for rules in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
         for block in re.split(r"^(?:rule|checkpoint) ", rules.read_text(), flags=re.MULTILINE)[1:]:
             stage = re.search(r"envs/(\w+)\.yaml", block)
-            script = re.search(r"scripts/(\w+\.py)", block)
+            script = re.search(r"(?:scripts|LIBRETTO_SCRIPTS)/(\w+\.py)", block)
             if stage and script:
                 yield stage[1], script[1]
 

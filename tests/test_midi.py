@@ -150,6 +150,11 @@ def test_what_cannot_be_read_is_refused_for_the_same_reason(tokenizer, data, err
     assert outcome(tokenizer, data) == error
 
 
+def test_no_file_keeps_mido_busy_for_long():
+    notes = [(1, on(60)), (1, off(60))] * (fast_midi.MOST_FOR_MIDO // 8 + 1)
+    assert outcome(fast_midi, midi_file(track((1 << 62, on(60)), *notes))) == "OverflowError"
+
+
 def test_the_denominators_that_mido_refuses_are_refused():
     for power in range(256):
         data = midi_file(track((0, meta(0x58, bytes([4, power, 24, 8]))), (0, on(60))))

@@ -65,6 +65,12 @@ def test_a_second_caption_of_a_song_is_dropped():
     assert [(loss["reason"], loss["member"], loss["row"]) for loss in dropped] == [("duplicate", None, 1)]
 
 
+def test_what_is_no_text_in_a_caption_is_replaced():
+    broken = json.loads(r'{"caption": "a \ud83d b", "genre": ["\ud83d"]}')
+    (song,), _ = join([row(IDS[0]) | broken], [member(IDS[0])])
+    assert (song["caption"], song["genre"]) == ("a ? b", ["?"])
+
+
 def test_a_digit_of_no_split_is_dropped():
     assert join([row(IDS[9])], [member(IDS[9])], {"0": "train"})[1][0]["reason"] == "no-split"
 
@@ -102,6 +108,8 @@ def test_counts_add_up(rows, members):
         ('{"location": "a.mid", "caption": "A"}\n\n', "line 2: not JSON"),
         ('{"location": "a.mid"}', "line 1: not a MidiCaps row"),
         ('["a.mid"]', "line 1: not a MidiCaps row"),
+        ('{"tempo": 1' + "0" * 5_000 + "}", "line 1: not to be read"),
+        ("[" * 100_000, "line 1: not to be read"),
     ],
 )
 def test_a_file_that_is_not_midicaps_is_an_input_error(tmp_path, content, message):

@@ -72,7 +72,7 @@ def run_and_kill(command, folder, number, kills):
         while process.poll() is None:
             for variant in (variant for variant in FAMILIES if left[variant]):
                 step = checkpoint_of(folder, variant)
-                jobs = [job for job in jobs_of(process, f"checkpoints/{variant} ") if "python" in job.name()]
+                jobs = jobs_of(process, f"checkpoints/{variant} ")  # the shell too, as a scheduler does
                 if step > seen[variant] and jobs:
                     time.sleep(0.3 * draws.random())
                     seen[variant] = checkpoint_of(folder, variant)
@@ -83,6 +83,7 @@ def run_and_kill(command, folder, number, kills):
             time.sleep(0.02)
     assert process.returncode == 0, output.read_text()[-5000:]
     assert not any(left.values()), "the trainings ended too early"
+    return output.read_text()
 
 
 def digests(folder):
@@ -98,7 +99,8 @@ def digests(folder):
 def test_a_killed_training_ends_like_an_undisturbed_one(number, call, undisturbed, tmp_path):
     if not any(undisturbed.iterdir()):
         run_and_kill(call(undisturbed), undisturbed, number, kills=0)
-    run_and_kill(call(tmp_path), tmp_path, number, KILLS)
+    printed = run_and_kill(call(tmp_path), tmp_path, number, KILLS)
+    assert printed.count("its checkpoint is saved") == (KILLS * len(FAMILIES) if number == signal.SIGTERM else 0)
     assert digests(tmp_path) == digests(undisturbed)
     print(f"{number.name}: {digests(tmp_path)}")
     for variant in FAMILIES:
@@ -108,10 +110,6 @@ def test_a_killed_training_ends_like_an_undisturbed_one(number, call, undisturbe
         ]
         losses = [log.dropna(subset="val_loss").set_index("step")["val_loss"] for log in logs]
         assert losses[0].equals(losses[1])
-        log = (tmp_path / f"results/kill/logs/train/{variant}.log").read_text()
-        assert log.count("training in") == KILLS + 1  # no call wiped the log of those before
-        assert log.count("resuming from") == KILLS
-        if number == signal.SIGTERM:
-            assert log.count("terminated at step") == KILLS
+        assert printed.count(f"resuming from results/kill/checkpoints/{variant}/") == KILLS
         (training,) = (tmp_path / f"results/kill/checkpoints/{variant}").iterdir()
         assert [path.name for path in training.iterdir()] == [FINISHED]

@@ -139,7 +139,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
         if start >= len(content):
             self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(content)}")
+            if not fault.get("no_size"):
+                self.send_header("Content-Range", f"bytes */{len(content)}")
             self.send_header("Content-Length", "0")
             return self.end_headers()
         self.send_response(206 if start else 200)
@@ -261,6 +262,13 @@ def test_length_above_the_truth(fetch):
     fetch.download({"length": len(CONTENT) + 1000})
     assert fetch.target.read_bytes() == CONTENT
     assert fetch.ranges == [None, f"bytes={len(CONTENT)}-"]
+
+
+def test_a_server_that_always_promises_more_than_it_has_does_not_hold_us_for_ever(fetch):
+    lie = {"content": CONTENT[:1_000], "length": 1_100}
+    with pytest.raises(InputError, match="3 attempts in a row brought nothing"):
+        fetch.download(*[lie, {"content": CONTENT[:1_000], "no_size": True}] * 20)
+    assert len(fetch.ranges) < 10
 
 
 def test_length_below_the_truth(fetch):

@@ -53,7 +53,7 @@ def events(onsets):
 
 @pytest.mark.parametrize(("chunk_tokens", "size"), [(1_024, 341), (4_096, 1_365), (16_384, 5_461), (256, 85)])
 def test_chunks_fill_the_context(chunk_tokens, size):
-    chunks, too_long = chunk_song(events_to_tokens(events(range(2 * size + 5))), chunk_tokens)
+    chunks, too_long = chunk_song(events_to_tokens(events(range(2 * size + 5))), chunk_tokens, "drop")
     assert [len(chunk) for chunk in chunks] == [1 + 3 * size, 1 + 3 * size, 1 + 3 * 5]
     assert too_long == 0
     assert all(len(chunk) <= chunk_tokens and chunk.dtype == np.uint16 for chunk in chunks)
@@ -61,15 +61,27 @@ def test_chunks_fill_the_context(chunk_tokens, size):
 
 
 def test_a_chunk_of_a_hundred_seconds_is_left_out():
-    chunks, too_long = chunk_song(events_to_tokens(events([0, MAX_TIME - 1, 70_000, 70_000 + MAX_TIME, 80_000])), 7)
+    onsets = [0, MAX_TIME - 1, 70_000, 70_000 + MAX_TIME, 80_000]
+    chunks, too_long = chunk_song(events_to_tokens(events(onsets)), 7, "drop")
     assert [chunk[1::3].tolist() for chunk in chunks] == [[0, MAX_TIME - 1], [0]]
     assert too_long == 1
+
+
+@pytest.mark.parametrize("chunk_tokens", [1_024, 4_096, 16_384])
+def test_long_chunks_are_cut_at_a_hundred_seconds_and_lose_nothing(chunk_tokens):
+    found = events(range(0, 5_000 * 23, 23))  # four notes a second, for twenty minutes
+    chunks, n_dropped = chunk_song(events_to_tokens(found), chunk_tokens, "cut")
+    assert n_dropped == 0
+    assert sum((len(chunk) - 1) // 3 for chunk in chunks) == len(found)
+    most = min((chunk_tokens - 1) // 3, -(-MAX_TIME // 23))
+    assert {(len(chunk) - 1) // 3 for chunk in chunks[:-1]} == {most}
+    assert all(chunk[1] == 0 and chunk[-3] < MAX_TIME for chunk in chunks)
 
 
 @given(st.lists(st.integers(0, 3_000), min_size=1, max_size=60), st.integers(4, 40))
 def test_chunks_hold_every_event_once_and_in_range(gaps, chunk_tokens):
     found = events(np.cumsum(gaps))
-    chunks, too_long = chunk_song(events_to_tokens(found), chunk_tokens)
+    chunks, too_long = chunk_song(events_to_tokens(found), chunk_tokens, "drop")
     size = (chunk_tokens - 1) // 3
     assert len(chunks) + too_long == -(-len(found) // size)
     starts = iter(range(0, len(found), size))
@@ -93,7 +105,7 @@ def placed(songs, duplicates=(), deduplicate=False, without_chunk=()):
         }
         for name, split in songs
     ]
-    found = place_songs(rows, 7, {"valid": 1, "test": 2}, 3, dict.fromkeys(duplicates, "tokens"), deduplicate)
+    found = place_songs(rows, 7, "drop", {"valid": 1, "test": 2}, 3, dict.fromkeys(duplicates, "tokens"), deduplicate)
     return [(song["lmd_id"], song["dropped"], song["background"]) for song in found]
 
 
@@ -127,7 +139,7 @@ def test_duplicates_are_dropped_where_asked_and_take_no_place():
 
 def test_a_placed_song_counts_its_chunks():
     row = {"lmd_id": "a", "split": "test", "tokens": events_to_tokens(events([0, 1, 2, 3, MAX_TIME + 2]))}
-    (song,) = place_songs([row], 7, {}, 0, {"a": "bytes"}, False)
+    (song,) = place_songs([row], 7, "drop", {}, 0, {"a": "bytes"}, False)
     assert (song["n_chunks"], song["n_chunks_dropped"], song["n_tokens"]) == (3, 0, 18)
     assert song["duplicate"] == "bytes"
 
@@ -152,14 +164,14 @@ def test_a_song_of_two_splits_stays_in_the_first():
 
 def counted(split, **columns):
     usual = {"n_chunks": 2, "n_chunks_dropped": 0, "n_tokens": 8, "n_events": 2, "end_time": 360_000}
-    return {"split": split, **usual, "duplicate": None, "dropped": None, "background": False} | columns
+    return {"split": split, "row": 0, **usual, "duplicate": None, "dropped": None, "background": False} | columns
 
 
 def test_the_summary_counts_every_song_and_every_loss():
     songs = [
-        counted("train", n_chunks_dropped=3),
+        counted("train", n_chunks_dropped=3, row=0),
         counted("valid", dropped="cut", duplicate="bytes"),
-        counted("test", background=True),
+        counted("test", background=True, row=5),
         counted("test", background=True, dropped="cut"),
         counted("test", n_chunks=0, dropped="no-chunk"),
     ]
@@ -170,7 +182,7 @@ def test_the_summary_counts_every_song_and_every_loss():
         {"stage": "pair", "reason": "no-midi", "member": None, "row": 4},
         {"stage": "shard", "reason": "name", "member": "d", "row": None},
     ]
-    found = summarize(songs, losses)
+    found = summarize(songs, losses, 6)
     assert (found["members"], found["rows"], found["songs"], found["songs_before_cut"]) == (6, 6, 2, 4)
     assert {name: counts["songs"] for name, counts in found["splits"].items()} == {
         "train": 1,
@@ -190,3 +202,7 @@ def test_the_summary_counts_every_song_and_every_loss():
     assert found["chunks_of_100_s"] == 3
     assert found["duplicates_across_splits"]["valid"] == {"bytes": 1, "tokens": 0}
     assert found["report"]["songs_before_cut"]["all"] == 151_526
+    with pytest.raises(RuntimeError, match="7 members, but 6"):
+        summarize(songs, losses, 7)
+    with pytest.raises(RuntimeError, match="a row of MidiCaps"):
+        summarize([counted("train", row=5), *songs[1:]], losses, 6)

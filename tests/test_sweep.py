@@ -13,8 +13,8 @@ TRAINING = {"batch_size": 64, "micro_batch_size": 4, "learning_rate": 2e-4, "max
 
 
 def test_the_search_of_the_report():
-    sweep = yaml.safe_load((ROOT / "config.yaml").read_text())["sweep"]
-    assert list(sweep_points(sweep)) == [
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    assert list(sweep_points(config)) == [
         f"{variant}/batch{batch}-rate{rate}"
         for variant in ("amt", "llama-1b")
         for batch in (16, 64)
@@ -22,12 +22,12 @@ def test_the_search_of_the_report():
     ]
 
 
-@pytest.mark.parametrize(("batch", "steps", "micro"), [(16, 4_000, 4), (64, 1_000, 4), (6, 10_666, 2)])
-def test_every_training_reads_the_same_number_of_sequences(batch, steps, micro):
+@pytest.mark.parametrize(("batch", "steps"), [(16, 4_000), (64, 1_000), (6, 10_666)])
+def test_every_training_reads_the_same_number_of_sequences(batch, steps):
     changed = sweep_training(Point("llama-1b", batch, 1e-5), TRAINING, {"sequences": 64_000, "evaluations": 8})
     assert (changed["batch_size"], changed["learning_rate"]) == (batch, 1e-5)
     assert changed["max_steps"] == steps
-    assert changed["micro_batch_size"] == micro
+    assert changed["micro_batch_size"] == 4
     assert changed["warmup_steps"] == round(steps / 30)
     assert 0 <= steps - 8 * changed["eval_steps"] + 8 <= 8
 

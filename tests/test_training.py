@@ -87,9 +87,20 @@ def test_the_log_falls_and_the_best_model_is_kept(make_tiny, family, songs, tmp_
     assert scores["step"] == log[losses.index(min(losses))]["step"]
     assert len(list(tmp_path.glob("best-*"))) == 1
     assert len(list(tmp_path.glob("checkpoint-*"))) == 2
-    if scores["step"] == 8:
-        kept = type(variant.model).from_pretrained(best).state_dict()
-        assert all(torch.equal(kept[name], value) for name, value in weights(variant).items())
+    assert scores["step"] == 8
+    kept = type(variant.model).from_pretrained(best).state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in weights(variant).items())
+
+
+@pytest.mark.parametrize("changed", [{"gradient_checkpointing": True}, {"precision": "bf16"}], ids=str)
+def test_what_changes_speed_and_memory_changes_no_loss(changed, make_tiny, family, songs, tmp_path):
+    losses = []
+    for name, more in (("plain", {}), ("changed", changed)):
+        variant = make_tiny(family)
+        log = run(variant, songs, {**variant_settings(family)["training"], **more}, tmp_path / name)
+        losses.append([row["val_loss"] for row in log])
+        assert {value.dtype for value in weights(variant).values()} == {torch.float32}
+    assert losses[1] == pytest.approx(losses[0], abs=0.02 if "precision" in changed else 1e-5)
 
 
 def test_only_a_better_model_replaces_the_best(make_tiny, tmp_path):
@@ -128,7 +139,7 @@ def test_accumulated_micro_batches_are_one_batch(make_tiny, family, songs, tmp_p
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         log = run(variant, songs, settings, tmp_path / str(micro))
-        losses.append([row["val_loss"] for row in log] + [log[-1]["loss"]])
+        losses.append([row["val_loss"] for row in log] + [log[-1]["loss"], log[-1]["grad_norm"]])
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
@@ -136,8 +147,16 @@ def test_a_batch_that_cannot_be_divided_is_an_input_error(tmp_path):
     settings = variant_settings("amt")["training"]
     arguments = training.training_arguments(settings, 0, tmp_path, 2)
     assert arguments.gradient_accumulation_steps == 1
-    with pytest.raises(InputError, match="no multiple of micro_batch_size 2 times 3 processes"):
+    with pytest.raises(InputError, match="batch_size 4 is no multiple of 3 processes"):
         training.training_arguments(settings, 0, tmp_path, 3)
+
+
+@pytest.mark.parametrize(("most", "world", "micro"), [(8, 1, 8), (3, 1, 2), (8, 4, 4), (16, 16, 1), (100, 1, 16)])
+def test_the_batch_is_the_configured_one_on_any_number_of_gpus(most, world, micro, tmp_path):
+    settings = {**variant_settings("amt")["training"], "batch_size": 16, "micro_batch_size": most}
+    arguments = training.training_arguments(settings, 0, tmp_path, world)
+    assert arguments.per_device_train_batch_size == micro
+    assert micro * world * arguments.gradient_accumulation_steps == 16
 
 
 def test_new_parameters_may_have_rates_of_their_own(make_tiny, songs, tmp_path):
@@ -306,7 +325,9 @@ def test_two_processes_train_as_one_does(family, splits, amt_folder, llama_folde
         settings = {"max_steps": 12, "eval_steps": 4, "micro_batch_size": 2, "batch_size": 4}
         assert start(command(family, folder, *options, **settings)).wait() == 0
         logs.append(
-            pandas.read_parquet(folder / "log.parquet").set_index("step")[["loss", "val_loss", "val_loss_music"]]
+            pandas.read_parquet(folder / "log.parquet").set_index("step")[
+                ["loss", "grad_norm", "val_loss", "val_loss_music"]
+            ]
         )
     difference = (logs[0] - logs[1]).abs().max().max()
     print(f"{family}: largest difference of a loss between 1 and 2 processes: {difference:.1e}")

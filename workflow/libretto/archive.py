@@ -58,7 +58,7 @@ def read_archive(path: str | Path) -> Iterator[Member]:
                 stream.check_end(tar.offset)
     except gzip.BadGzipFile as error:
         raise InputError(f"{path} is not a tar.gz, or damaged ({error}): get it again") from None
-    except (EOFError, zlib.error, tarfile.TarError) as error:
+    except (EOFError, ValueError, zlib.error, tarfile.TarError) as error:  # ValueError: tarfile on a malformed header
         raise InputError(f"{path} is cut off or damaged after {members} members ({error}): get it again") from None
 
 
@@ -77,11 +77,12 @@ def _read_member(tar: tarfile.TarFile, info: tarfile.TarInfo, seen: set[str]) ->
         reason = "size"
     elif lmd_id in seen:
         reason = "duplicate"
-    return Member(info.name, lmd_id, None if reason else tar.extractfile(info).read(), reason)
+    shown = info.name.encode("utf-8", "backslashreplace").decode()  # a name may be no text
+    return Member(shown, lmd_id, None if reason else tar.extractfile(info).read(), reason)
 
 
 class _BoundedTarInfo(tarfile.TarInfo):
-    """Refuses extended headers of a size that only an attack has."""
+    """Refuses extended headers of a size that only an attack has, and maps of sparse files, which have no bound."""
 
     @classmethod
     def frombuf(cls, buf, encoding, errors):
@@ -90,6 +91,9 @@ class _BoundedTarInfo(tarfile.TarInfo):
         if info.type in extended and info.size > MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a member's header of {info.size} bytes")
         return info
+
+    def _proc_gnusparse_10(self, next, pax_headers, tar):
+        raise tarfile.ReadError("a sparse file")
 
 
 class _Tail:

@@ -56,23 +56,31 @@ def check_consistency(config: dict) -> None:
     for key, (value, bound, most) in bounds.items():
         if value > most:
             raise InputError(f"config, {key}: {value} is more than {bound}, {most}; lower it, or raise {bound}")
-    for name, variant in config["variants"].items():
-        batch, micro = variant["training"]["batch_size"], variant["training"]["micro_batch_size"]
-        if batch % micro:
-            raise InputError(
-                f"config, variants.{name}.training: batch_size {batch} is no multiple of micro_batch_size {micro}"
-            )
     used = {*EMBEDDING_MODELS[metrics["fad_embedding"]], *(EMBEDDING_MODELS["clap"] if metrics["clap"] else [])}
     if missing := sorted(used - config["sources"]["models"].keys()):
         raise InputError(f"config, metrics: they need sources.models.{missing[0]}; give it, or measure without it")
 
 
-def sort_keys(section: dict) -> None:
-    """Put the keys of `section` into one order, whichever files they came from: Snakemake compares params as text."""
-    for key in sorted(section):
+def drop_nulls(section: dict) -> None:
+    """Take out the keys that are null: so a config file can remove what the one below it gives, such as a variant."""
+    for key, value in list(section.items()):
+        if value is None:
+            del section[key]
+        elif isinstance(value, dict):
+            drop_nulls(value)
+
+
+def sort_keys(section: dict, ordered: bool = False) -> None:
+    """Put the keys of `section` into one order, whichever files they came from: Snakemake compares params as text.
+
+    Args:
+        section: of the config; those within are sorted too.
+        ordered: its own order means something: that of the variants is the table's.
+    """
+    for key in list(section) if ordered else sorted(section):
         section[key] = value = section.pop(key)
         if isinstance(value, dict):
-            sort_keys(value)
+            sort_keys(value, ordered=key == "variants")
 
 
 def _explain(error) -> str:

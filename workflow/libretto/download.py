@@ -165,13 +165,14 @@ def _persist(
     attempt: Callable, progress: Callable[[], int], key: str, what: str, patience: Patience, kept: str
 ) -> None:
     """Repeat `attempt` until it gets through, or until `patience` ends with nothing new having come."""
-    failures = 0
+    failures, most = 0, progress()
     while True:
-        before = progress()
         try:
             return attempt()
         except _TransientError as error:
-            failures = 1 if progress() > before else failures + 1
+            # What had to be thrown away and came again is nothing new.
+            failures = 1 if progress() > most else failures + 1
+            most = max(most, progress())
             if failures >= patience.attempts:
                 raise InputError(
                     f"{key}: {what} did not get through, {failures} attempts in a row brought nothing (the last: "

@@ -9,7 +9,7 @@ there. Here a file is read in the same three steps, over arrays:
    depend on it) and pairs note-ons with note-offs.
 
 What mido refuses is refused here with the same exception, found at the same byte. Only files with times that need
-Python's unbounded integers are left to mido itself.
+Python's unbounded integers are left to mido itself, if they are small: its walk over a large one would take minutes.
 """
 
 import math
@@ -51,6 +51,7 @@ REFUSALS = {
 
 PADDING = bytes(16)  # zeros after the end, so that a number or a header may be read first and checked then
 MAX_MESSAGE_LENGTH = 1_000_000  # mido's
+MOST_FOR_MIDO = 1 << 18  # bytes, of a file with a time of over `HUGE`: more would take mido longer than ten seconds
 HUGE = 1 << 61  # ticks: two of these still fit into int64
 VAST = HUGE + 1  # stands for a number over 2^1024, on which mido would work for hours
 DEFAULT_TEMPO = 500_000  # microseconds per beat
@@ -69,6 +70,8 @@ def midi_to_tokens(data: bytes) -> np.ndarray:
     ticks, messages = np.empty(most, np.int64), np.empty((most, 3), np.int32)
     count, ticks_per_beat, problem = _read_messages(np.frombuffer(data + PADDING, np.uint8), len(data), ticks, messages)
     if problem == FOR_MIDO:
+        if len(data) > MOST_FOR_MIDO:
+            raise OverflowError(f"a time of over 2^61 ticks in a file of over {MOST_FOR_MIDO:,} bytes")
         return midi.midi_to_tokens(data)
     _refuse(problem)
     order = np.argsort(ticks[:count], kind="stable")

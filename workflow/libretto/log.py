@@ -7,18 +7,17 @@ from pathlib import Path
 from libretto.errors import InputError
 
 
-def start_log(path: str | Path, append: bool = False) -> logging.Logger:
+def start_log(path: str | Path) -> logging.Logger:
     """Log to `path` and to stderr from here on; an `InputError` that nobody catches ends the script in one line.
 
     Args:
         path: of the log file.
-        append: keep what an earlier call has written there.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
-        handlers=[logging.FileHandler(path, mode="a" if append else "w"), logging.StreamHandler(sys.stderr)],
+        handlers=[logging.FileHandler(path, mode="w"), logging.StreamHandler(sys.stderr)],
         force=True,
     )
     logging.captureWarnings(True)

@@ -62,6 +62,10 @@ def read_midicaps(path: str | Path) -> Iterator[dict]:
             raise InputError(f"{path}, line {number}: not JSON ({error}); expected MidiCaps' train.json") from None
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not UTF-8 text ({error}); expected MidiCaps' train.json") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+            raise InputError(
+                f"{path}, line {number}: not to be read ({error}); expected MidiCaps' train.json"
+            ) from None
 
 
 def split_of_digit(splits: dict[str, str]) -> dict[str, str]:
@@ -105,7 +109,7 @@ def pair(
     for number, row in enumerate(rows):
         match = MIDI_NAME.fullmatch(PurePosixPath(row["location"]).name)
         lmd_id = match and match[1]
-        caption = row["caption"].strip() if isinstance(row["caption"], str) else ""
+        caption = _text(row["caption"]).strip() if isinstance(row["caption"], str) else ""
         if lmd_id in seen:
             drop(dropped("pair", "duplicate", lmd_id, None, number))
         elif lmd_id not in songs:
@@ -134,7 +138,12 @@ def pair(
 def _feature(value, kind: pa.DataType):
     """A MidiCaps value as its column's type; None where it has another type."""
     if pa.types.is_list(kind):
-        return [entry for entry in value if isinstance(entry, str)] if isinstance(value, list) else None
+        return [_text(entry) for entry in value if isinstance(entry, str)] if isinstance(value, list) else None
     if pa.types.is_integer(kind):
         return round(value) if isinstance(value, int | float) and abs(value) < 2**31 - 1 else None
-    return value if isinstance(value, str) else None
+    return _text(value) if isinstance(value, str) else None
+
+
+def _text(value: str) -> str:
+    """A string without lone surrogates, which JSON can write and no text can hold."""
+    return value.encode("utf-8", "replace").decode()

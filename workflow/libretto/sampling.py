@@ -63,7 +63,7 @@ def unconditional(model: torch.nn.Module) -> Generator:
         # The last token that is sampled is never fed back.
         check_length(max_new_tokens, model.config.n_positions, "sampling.max_new_tokens")
         start = _start(len(captions), model.device)
-        return model.generate(start, **_options(model, vocab.SEPARATOR, max_new_tokens, nucleus(0)))[:, 1:]
+        return model.generate(start, **_options(model, vocab.SEPARATOR, 1, max_new_tokens, nucleus(0)))[:, 1:]
 
     return generate
 
@@ -72,7 +72,7 @@ def _generate_amt(variant, captions, max_new_tokens, nucleus):
     model = variant.model
     text_ids, text_mask = pad_prompts([variant.prompter(caption) for caption in captions], variant.prompter.pad_id)
     inputs = variant.encode({"text_ids": text_ids.to(model.device), "text_mask": text_mask.to(model.device)})
-    options = _options(model, vocab.SEPARATOR, max_new_tokens, nucleus(0))
+    options = _options(model, vocab.SEPARATOR, variant.prompter.max_tokens + 1, max_new_tokens, nucleus(0))
     return model.generate(_start(len(captions), model.device), **inputs, **options)
 
 
@@ -83,7 +83,8 @@ def _generate_llama(variant, captions, max_new_tokens, nucleus):
     prompts = [[*variant.prompter(caption), start] for caption in captions]
     # Left padding here, so that all rows go on at the same column: flipped right padding.
     ids, mask = (t.flip(1) for t in pad_prompts([p[::-1] for p in prompts], variant.prompter.pad_id))
-    options = _options(model, text_size + vocab.SEPARATOR, max_new_tokens, nucleus(text_size))
+    max_prompt = variant.prompter.max_tokens + 1
+    options = _options(model, text_size + vocab.SEPARATOR, max_prompt, max_new_tokens, nucleus(text_size))
     rows = model.generate(ids.to(model.device), attention_mask=mask.to(model.device), **options)
     return rows[:, ids.shape[1] :] - text_size
 
@@ -132,7 +133,7 @@ def _start(n: int, device: torch.device) -> torch.Tensor:
     return torch.full((n, 1), vocab.AUTOREGRESS, device=device)
 
 
-def _options(model, separator, max_new_tokens, nucleus):
+def _options(model, separator, max_prompt, max_new_tokens, nucleus):
     """All that `generate` must be told: nothing is left to a checkpoint's own generation config or to defaults."""
     on_gpu = model.device.type == "cuda"
     return {
@@ -145,7 +146,8 @@ def _options(model, separator, max_new_tokens, nucleus):
         "eos_token_id": separator,
         "pad_token_id": separator,
         "use_cache": True,
-        # Lets transformers compile the decoding step.
+        # Lets transformers compile the decoding step; one length for all batches, or each would be compiled anew.
         "cache_implementation": "static" if on_gpu else None,
+        "max_cache_len": max_prompt + max_new_tokens if on_gpu else None,
         "disable_compile": on_gpu and not can_compile(),
     }

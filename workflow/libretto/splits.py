@@ -36,28 +36,32 @@ SONGS = pa.schema(
 )
 
 
-def chunk_song(tokens: np.ndarray, chunk_tokens: int) -> tuple[list[np.ndarray], int]:
+def chunk_song(tokens: np.ndarray, chunk_tokens: int, long_chunks: str) -> tuple[list[np.ndarray], int]:
     """Cut a song into chunks that do not overlap.
 
     Args:
         tokens: the whole song, int32 [3 n], as `midi_to_tokens` gives it.
         chunk_tokens: the length of a full chunk at most: the start token and (chunk_tokens - 1) // 3 events.
+        long_chunks: what becomes of a chunk that spans 100 s or more, which no token can say: `drop` leaves it out, as
+            the reference does; `cut` ends it before, and the next one begins there.
 
     Returns:
         The chunks, uint16 each, the last one perhaps shorter: AUTOREGRESS, then events whose onsets are counted from
-        the chunk's first; and how many chunks were left out because they span 100 s or more, which no token can say.
+        the chunk's first; and how many chunks were left out.
     """
     events = tokens_to_events(tokens)
     size = (chunk_tokens - 1) // TOKENS_PER_EVENT
-    chunks, too_long = [], 0
-    for start in range(0, len(events), size):
-        chunk = events[start : start + size]
-        chunk = chunk - (chunk[0, 0], 0, 0)
+    chunks, n_dropped, start = [], 0, 0
+    while start < len(events):
+        chunk = events[start : start + size] - (events[start, 0], 0, 0)
+        if long_chunks == "cut":
+            chunk = chunk[: np.searchsorted(chunk[:, 0], MAX_TIME)]
         if chunk[-1, 0] < MAX_TIME:
             chunks.append(np.concatenate([[AUTOREGRESS], events_to_tokens(chunk)]).astype(np.uint16))
         else:
-            too_long += 1
-    return chunks, too_long
+            n_dropped += 1
+        start += len(chunk)
+    return chunks, n_dropped
 
 
 def merge_songs(paths: Iterable[str | Path], columns: list[str] | None = None) -> Iterator[dict]:
@@ -88,6 +92,7 @@ def find_duplicates(songs: Iterable[dict]) -> dict[str, str]:
 def place_songs(
     songs: Iterable[dict],
     chunk_tokens: int,
+    long_chunks: str,
     cuts: dict[str, int],
     background: int,
     duplicates: dict[str, str],
@@ -98,6 +103,7 @@ def place_songs(
     Args:
         songs: rows of token tables, in MidiCaps' order.
         chunk_tokens: the length of a chunk at most.
+        long_chunks: `drop` or `cut`: see `chunk_song`.
         cuts: how many songs of a split are used at most, by split: the first ones that have a chunk.
         background: how many test songs, before the cut, are FAD's reference set.
         duplicates: as `find_duplicates` gives them.
@@ -110,7 +116,7 @@ def place_songs(
     usable = Counter()
     for song in songs:
         split, duplicate = song["split"], duplicates.get(song["lmd_id"])
-        chunks, too_long = chunk_song(song["tokens"], chunk_tokens)
+        chunks, n_dropped = chunk_song(song["tokens"], chunk_tokens, long_chunks)
         reason, in_background = None, False
         if not chunks:
             reason = "no-chunk"
@@ -124,7 +130,7 @@ def place_songs(
         yield song | {
             "chunks": chunks,
             "n_chunks": len(chunks),
-            "n_chunks_dropped": too_long,
+            "n_chunks_dropped": n_dropped,
             "n_tokens": sum(map(len, chunks)),
             "duplicate": duplicate,
             "dropped": reason,

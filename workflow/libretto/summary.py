@@ -9,17 +9,21 @@ from libretto.vocab import TICKS_PER_SECOND
 REPORT_SONGS = {"train": 132_460, "valid": 9_618, "test": 9_448}  # before the cuts; 151,526 in all
 
 
-def summarize(songs: Iterable[dict], dropped: Iterable[dict]) -> dict:
+def summarize(songs: Iterable[dict], dropped: Iterable[dict], n_members: int) -> dict:
     """Count songs, chunks and tokens per split, and what was dropped, by stage and reason.
 
     Args:
         songs: rows of `data/songs.parquet`.
         dropped: rows of `data/dropped.parquet`.
+        n_members: of the archive.
 
     Returns:
-        What `data/summary.json` holds. `members` and `rows` are those of the archive and of MidiCaps: each is the
-        songs in the splits and the dropped ones that name a member, or a row.
+        What `data/summary.json` holds. `members` and `rows` are those of the archive and of MidiCaps.
+
+    Raises:
+        RuntimeError: a member, or a row of MidiCaps, is neither in a split nor dropped, or is so twice.
     """
+    rows = []
     splits = {split: Counter() for split in (*SPLITS, "background")}
     chunks_dropped = 0
     duplicates = {split: Counter() for split in SPLITS[1:]}
@@ -28,6 +32,7 @@ def summarize(songs: Iterable[dict], dropped: Iterable[dict]) -> dict:
         counts["songs_before_cut"] += song["dropped"] in (None, "cut")
         chunks_dropped += song["n_chunks_dropped"]
         if song["dropped"] is None:
+            rows.append(song["row"])
             _count(counts, song)
         if song["background"]:
             splits["background"]["songs_before_cut"] += 1
@@ -40,12 +45,18 @@ def summarize(songs: Iterable[dict], dropped: Iterable[dict]) -> dict:
         by_reason = reasons.setdefault(row["stage"], Counter())
         by_reason[row["reason"]] += 1
         n_dropped["members"] += row["member"] is not None
-        n_dropped["rows"] += row["row"] is not None
+        if row["row"] is not None:
+            rows.append(row["row"])
     used = sum(splits[split]["songs"] for split in SPLITS)
+    if used + n_dropped["members"] != n_members:
+        found = used + n_dropped["members"]
+        raise RuntimeError(f"the archive has {n_members} members, but {found} are in the splits or dropped")
+    if sorted(rows) != list(range(len(rows))):
+        raise RuntimeError("a row of MidiCaps is neither in a split nor dropped, or is so twice")
     names = ("songs_before_cut", "songs", "chunks", "tokens", "events", "hours")
     return {
-        "members": used + n_dropped["members"],
-        "rows": used + n_dropped["rows"],
+        "members": n_members,
+        "rows": len(rows),
         "songs": used,
         "songs_before_cut": sum(splits[split]["songs_before_cut"] for split in SPLITS),
         "splits": {split: {name: counts[name] for name in names} for split, counts in splits.items()},

@@ -25,11 +25,12 @@ class Point:
         return f"{self.variant}/batch{self.batch_size}-rate{self.learning_rate:g}"
 
 
-def sweep_points(sweep: Mapping) -> dict[str, Point]:
+def sweep_points(config: Mapping) -> dict[str, Point]:
     """Every training of the search by name, from the config's section `sweep`."""
+    sweep = config["sweep"]
     points = (
         Point(variant, batch, float(rate))
-        for variant in sweep["variants"]
+        for variant in sweep["variants"] or config["variants"]
         for batch in sweep["batch_sizes"]
         for rate in sweep["learning_rates"]
     )
@@ -51,7 +52,6 @@ def sweep_training(point: Point, training: Mapping, sweep: Mapping) -> dict:
     return {
         **training,
         "batch_size": point.batch_size,
-        "micro_batch_size": math.gcd(point.batch_size, training["micro_batch_size"]),
         "learning_rate": point.learning_rate,
         "max_steps": steps,
         "warmup_steps": round(steps * training["warmup_steps"] / training["max_steps"]),

@@ -82,18 +82,19 @@ def training_arguments(settings: dict, seed: int, folder: Path, world: int) -> T
     Raises:
         InputError: the batch cannot be divided so.
     """
-    batch, micro = settings["batch_size"], settings["micro_batch_size"]
-    if batch % (micro * world):
-        raise InputError(
-            f"training.batch_size {batch} is no multiple of micro_batch_size {micro} times {world} processes; "
-            "change micro_batch_size or the number of GPUs"
-        )
+    batch = settings["batch_size"]
+    if batch % world:
+        raise InputError(f"training.batch_size {batch} is no multiple of {world} processes: change the number of GPUs")
+    share = batch // world
+    micro = max(size for size in range(1, settings["micro_batch_size"] + 1) if share % size == 0)
     on_gpu = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=settings["max_steps"],
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=batch // (micro * world),
+        gradient_accumulation_steps=share // micro,
+        gradient_checkpointing=settings["gradient_checkpointing"],
+        gradient_checkpointing_kwargs={"use_reentrant": False},
         learning_rate=settings["learning_rate"],
         lr_scheduler_type="cosine",
         warmup_steps=settings["warmup_steps"],
@@ -129,6 +130,13 @@ class MusicTrainer(Trainer):
         self.seconds: float | None = None  # of training, without validation, up to the last logged step
         self.tokens = torch.zeros((), dtype=torch.float64)
         self.window_start = time.perf_counter()
+
+    def _build_accelerator_args(self, **kwargs):
+        """With several GPUs, gradients live in DDP's buckets: a second copy of them would not fit beside Llama 3B."""
+        arguments = super()._build_accelerator_args(**kwargs)
+        for handler in arguments["kwargs_handlers"]:
+            handler.gradient_as_bucket_view = True
+        return arguments
 
     def _prepare_inputs(self, inputs):
         return self.variant.encode(super()._prepare_inputs(inputs))

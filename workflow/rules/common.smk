@@ -11,7 +11,7 @@ LIBRARY_PATH = os.path.join(workflow.basedir, "workflow")
 sys.path.insert(0, LIBRARY_PATH)
 
 from libretto.code import code_hash
-from libretto.config import EMBEDDING_MODELS, check_config, check_consistency, sort_keys
+from libretto.config import EMBEDDING_MODELS, check_config, check_consistency, drop_nulls, sort_keys
 from libretto.describe import uses_standins
 from libretto.errors import InputError
 from libretto.sources import (
@@ -51,6 +51,7 @@ def checked(function, *arguments):
         sys.exit(1)
 
 
+drop_nulls(config)
 checked(check_config, config)
 validate(config, "../schemas/config.schema.yaml")  # fills in the defaults
 checked(check_consistency, config)

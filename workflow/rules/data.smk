@@ -109,6 +109,7 @@ rule split:
         cuts=lookup(within=config, dpath="data/cuts"),
         background=lookup(within=config, dpath="data/background"),
         chunk_tokens=lookup(within=config, dpath="data/chunk_tokens"),
+        long_chunks=lookup(within=config, dpath="data/long_chunks"),
         deduplicate=lookup(within=config, dpath="data/deduplicate"),
         code=code("split.py"),
     message:
@@ -121,6 +122,7 @@ rule summarize:
     input:
         songs="<run>/data/songs.parquet",
         dropped="<run>/data/dropped.parquet",
+        members="<run>/data/members.parquet",
     output:
         summary="<run>/data/summary.json",
     log:

@@ -1,6 +1,11 @@
 """Where every result came from, and what the run cost. Included last: it describes the rules before it."""
 
+from pathlib import Path
+
 from libretto.describe import describe_rules, describe_sources
+
+CODE_SUFFIXES = {".py", ".smk", ".yaml", ".html", ".css", ".csv", ".rst"}
+CODE_FILES = sorted(str(path) for path in Path("workflow").rglob("*") if path.suffix in CODE_SUFFIXES)
 
 FINAL = [
     "<run>/table.csv",
@@ -46,6 +51,7 @@ rule provenance:
         final=FINAL,
         cost="<run>/cost.csv",
         lock="envs/requirements.lock",
+        workflow=CODE_FILES,
     output:
         crate="<run>/provenance/ro-crate-metadata.json",
         config="<run>/provenance/config.yaml",

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from libretto.sweep import sweep_points, sweep_training
 
-SWEEP_POINTS = sweep_points(config["sweep"])
+SWEEP_POINTS = sweep_points(config)
 
 
 # Seconds of work: not worth a place in a cluster's queue.

@@ -40,6 +40,8 @@ rule train:
         code=code("train.py"),
     message:
         "Training {wildcards.variant}"
+    # `exec`: a SIGTERM to the job's processes would end a shell at once, and the job with it, before the training has
+    # saved its checkpoint.
     # One process needs no torchrun, and is spared DDP's copy of the gradients.
     # The checkpoints lie outside the outputs, which Snakemake deletes when a job fails or starts again.
     # PYTHONSAFEPATH keeps scripts that are named after rules, such as tokenize.py, from hiding Python's own modules.
@@ -48,7 +50,7 @@ rule train:
         export PYTHONSAFEPATH=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
         launcher=python
         if [ {resources.gpu} -gt 1 ]; then launcher="torchrun --standalone --nproc-per-node {resources.gpu}"; fi
-        $launcher "$LIBRETTO_SCRIPTS/train.py" --settings {params.settings:q} --code {params.code} \
+        exec $launcher "$LIBRETTO_SCRIPTS/train.py" --settings {params.settings:q} --code {params.code} \
             --train {input.train:q} --valid {input.valid:q} \
             --base {input.base:q} --text-model {input.text_model:q} {params.init_from} \
             --checkpoints {params.checkpoints} {params.results} --log-file {log}

@@ -15,15 +15,13 @@ from libretto.provenance import (
     read_records,
 )
 
-CODE = {".py", ".smk", ".yaml", ".html", ".css", ".csv", ".rst"}
-
 start_log(snakemake.log[0])
 params, lock = snakemake.params, snakemake.input.lock
 config_path, folder = snakemake.output.config, Path(snakemake.output.crate).parent
 run_folder = folder.parent
 Path(config_path).write_text(yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True, width=120))
 
-code = [params.snakefile, *sorted(str(path) for path in Path("workflow").rglob("*") if path.suffix in CODE)]
+code = [params.snakefile, *snakemake.input.workflow]
 own = {*snakemake.output}
 results = {path: job for path, job in find_results(run_folder, params.rules).items() if path not in own}
 # A source that this run did not need is not there; two may be the same files.

@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from libretto.files import read_rows
 from libretto.log import start_log
 from libretto.summary import summarize
 
 start_log(snakemake.log[0])
-summary = summarize(read_rows(snakemake.input.songs), read_rows(snakemake.input.dropped))
+n_members = pq.read_metadata(snakemake.input.members).num_rows
+summary = summarize(read_rows(snakemake.input.songs), read_rows(snakemake.input.dropped), n_members)
 Path(snakemake.output.summary).write_text(json.dumps(summary, indent=2) + "\n")

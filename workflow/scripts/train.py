@@ -97,9 +97,9 @@ if __name__ == "__main__":
         parser.add_argument(f"--{name}", type=Path, help="folder that is written at the end; without it, a mere search")
     for name in ("best", "history"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="file that is written at the end")
-    parser.add_argument("--log-file", required=True, help="written along the way; a later call adds to it")
+    parser.add_argument("--log-file", required=True, help="written along the way")
     arguments = parser.parse_args()
     arguments.rank, arguments.local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
     log_file = arguments.log_file if arguments.rank == 0 else f"{arguments.log_file}.{arguments.rank}"
-    start_log(log_file, append=arguments.checkpoints.exists())
+    start_log(log_file)
     main(arguments)

@@ -3,6 +3,9 @@
     loss[n] = -log p[n, label[n]],    p[n] = softmax([hidden[n] @ head_1.T, hidden[n] @ head_2.T, ...])
 
 The logits exist for a few positions at a time. The products run in autocast's dtype, the softmax in fp32.
+
+Of the Trainer's ways to the same end, `use_liger_kernel` must stay off: it puts a forward of its own into Llama's
+class, which knows one head alone and would leave the expanded one out.
 """
 
 import torch
@@ -76,6 +79,7 @@ class _SummedLoss(torch.autograd.Function):
                 grad_chunk.copy_(sum(part @ weight for part, weight in zip(parts, weights, strict=True)))
                 for grad_head, part in zip(grad_heads, parts, strict=True):
                     grad_head += part.T @ chunk
+                del log_p, grad, parts, part  # or they would stay while the next chunk's are made
         ctx.gradients = [grad_hidden.view_as(hidden), None, *grad_heads]
         return total
 
