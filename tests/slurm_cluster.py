@@ -1,7 +1,7 @@
 """A real Slurm cluster of one node on this machine, in a folder of its own: ports, keys, spool and logs.
 
-Nothing of the system's own Slurm or munge is read or touched. The node claims far more processors and memory than the
-machine has, because the rules ask for what the full experiment needs; how many jobs run at once is up to the caller.
+Nothing of the system's own Slurm or munge is read or touched. The node claims far more memory than the machine has,
+because the rules ask for what the full experiment needs, and one processor more: a starting job waits for the disk.
 """
 
 import os
@@ -51,7 +51,7 @@ ReturnToService=2
 MinJobAge=7200
 KillWait=2
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=128 RealMemory=2000000 Gres=gpu:2 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={processors} RealMemory=2000000 Gres=gpu:2 State=UNKNOWN
 PartitionName=cpu Nodes={host} Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
 """
@@ -103,7 +103,12 @@ def _configure(folder: Path, host: str) -> None:
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o600)
     controller_port, node_port = _free_ports(2)
-    settings = {"host": host, "user": pwd.getpwuid(os.getuid()).pw_name, "folder": folder}
+    settings = {
+        "host": host,
+        "processors": os.cpu_count() + 1,
+        "user": pwd.getpwuid(os.getuid()).pw_name,
+        "folder": folder,
+    }
     ports = {"controller_port": controller_port, "node_port": node_port}
     (folder / "slurm.conf").write_text(_CONF.format(**settings, **ports))
     # GPUs that are none: Slurm hands them out and sets CUDA_VISIBLE_DEVICES, which is what is tested.

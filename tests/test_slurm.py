@@ -32,9 +32,11 @@ def through_slurm(cluster, demo, tmp_path_factory):
     run = snakemake(
         checkout,
         *("--profile", "slurm", "--configfile", "demo/experiment.yaml", "--config", "run=through-slurm"),
-        # This cluster keeps no accounts of jobs, and the machine has few cores.
+        # This cluster keeps no accounts of jobs, and its node has few processors: one for each job.
         *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2", "--slurm-no-account"),
-        *("--jobs", "3", "--latency-wait", "10", "--slurm-keep-successful-logs"),
+        *("--latency-wait", "10", "--slurm-keep-successful-logs"),
+        "--set-threads",
+        *(f"{rule}=1" for rule in ("train", "validate", "fold", "generate", "render", "embed_fad", "provenance")),
         **environment,
     )
     assert run.returncode == 0, run.stdout[-5000:]

@@ -1,0 +1,67 @@
+"""Peak memory of training a model of the real size, without a GPU: torch follows every tensor's size, but makes none.
+
+    python -m tests.bench.memory {amt,llama-1b,llama-3b} [--micro-batch-size 2] [--gradient-checkpointing]
+
+A micro-batch goes forward and backward while the gradients of those before it and the optimizer's states are there, as
+in the middle of a step. It is the arithmetic behind config.yaml's micro-batches. What it leaves out: the CUDA context
+and its libraries' workspaces (about 1 GiB) and fragmentation.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed._tools.mem_tracker import MemTracker
+
+from libretto.models import loss
+from tests.bench.train import PROMPT_TOKENS, RandomSongs, make_variant
+from tests.shapes import REAL
+
+loss.CHUNK["cpu"] = loss.CHUNK["cuda"]  # the tensors are a CPU's, their sizes are to be those on a GPU
+
+
+def peak(name: str, micro_batch_size: int, gradient_checkpointing: bool) -> dict[str, int]:
+    """Bytes at the peak, by what holds them."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        variant = make_variant(name, None, torch.device("cpu"))
+        model = variant.model.train()
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        songs = RandomSongs(micro_batch_size)
+        batch = variant.encode(variant.collate([songs[index] for index in range(micro_batch_size)]))
+        tracker = MemTracker()
+        tracker.track_external(model, optimizer, *(parameter.grad for parameter in model.parameters()))
+        with tracker:
+            with torch.autocast("cpu", torch.bfloat16):
+                result = model(**batch, num_items_in_batch=1_000).loss
+            result.backward()
+        (snapshot,) = tracker.get_tracker_snapshot("peak").values()
+    return {str(getattr(kind, "name", kind)).lower(): size for kind, size in snapshot.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=REAL)
+    parser.add_argument("--micro-batch-size", type=int, default=2)
+    parser.add_argument("--gradient-checkpointing", action="store_true")
+    options = parser.parse_args()
+    sizes = peak(options.name, options.micro_batch_size, options.gradient_checkpointing)
+    checkpointing = "with" if options.gradient_checkpointing else "without"
+    print(
+        f"{options.name}, micro-batch {options.micro_batch_size} of {PROMPT_TOKENS + 1_024} tokens, {checkpointing} checkpointing"
+    )
+    for kind, size in sizes.items():
+        if size:
+            print(f"{kind:12} {size / 2**30:8.1f} GiB")
+
+
+if __name__ == "__main__":
+    main()
