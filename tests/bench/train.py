@@ -63,7 +63,8 @@ def make_variant(name: str, layers: int | None, device: torch.device) -> Variant
         encoder = None
         if name == "amt":
             encoder = TextEncoder.__new__(TextEncoder)  # its own constructor loads a checkpoint
-            encoder.model = LlamaModel(TEXT_ENCODER).to(inference_dtype(device)).eval().requires_grad_(False)
+            encoder.model = LlamaModel._from_config(TEXT_ENCODER, dtype=inference_dtype(device))
+            encoder.model.eval().requires_grad_(False)
             encoder.model.set_attn_implementation(CAUSAL)
             encoder.all_layers = False
     model.set_attn_implementation(CAUSAL)
