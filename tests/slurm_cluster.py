@@ -51,7 +51,7 @@ ReturnToService=2
 MinJobAge=7200
 KillWait=2
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={processors} RealMemory=2000000 Gres=gpu:2 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={processors} RealMemory=2000000 Gres=gpu:3 State=UNKNOWN
 PartitionName=cpu Nodes={host} Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
 """
@@ -112,7 +112,7 @@ def _configure(folder: Path, host: str) -> None:
     ports = {"controller_port": controller_port, "node_port": node_port}
     (folder / "slurm.conf").write_text(_CONF.format(**settings, **ports))
     # GPUs that are none: Slurm hands them out and sets CUDA_VISIBLE_DEVICES, which is what is tested.
-    (folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")
+    (folder / "gres.conf").write_text("".join(f"Name=gpu File=/dev/{name}\n" for name in ("null", "zero", "full")))
 
 
 def _srun_that_knows(conf: Path) -> str:

@@ -13,6 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from libretto.standins.captions import midicaps_row
 from libretto.standins.composer import Piece, compose
+from libretto.standins.styles import STYLES
 from libretto.vocab import (
     AUTOREGRESS,
     DURATION_OFFSET,
@@ -28,6 +29,8 @@ from libretto.vocab import (
 
 AMT_CONTEXT = 256
 AMT_WIDTH = 64
+# What the stand-in knows: the corpus has many more styles, so that finetuning has something to teach.
+AMT_STYLES = [style for style in STYLES if style.name in ("chamber", "ballad")]
 AMT_PIECES = 160
 AMT_STEPS = 400
 AMT_BATCH = 4
@@ -113,7 +116,7 @@ def _music_chunks(seed: int) -> torch.Tensor:
     events = (AMT_CONTEXT - 1) // TOKENS_PER_EVENT
     chunks = []
     for number in range(AMT_PIECES):
-        tokens = torch.tensor(_events(compose(random.Random(f"amt/{seed}/{number}"))))
+        tokens = torch.tensor(_events(compose(random.Random(f"amt/{seed}/{number}"), AMT_STYLES)))
         for chunk in tokens[: len(tokens) // events * events].view(-1, events, TOKENS_PER_EVENT):
             times = chunk[:, 0] - chunk[0, 0]
             chunk = torch.stack((times, chunk[:, 1], chunk[:, 2]), dim=1)

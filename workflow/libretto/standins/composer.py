@@ -3,6 +3,7 @@
 import io
 import random
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mido
@@ -117,9 +118,9 @@ class _Bar:
     chords: list[Chord]
 
 
-def compose(rng: random.Random) -> Piece:
-    """A piece of 20 to 60 s and 150 to 1,200 notes in a style of `rng`'s choice."""
-    style = rng.choice(STYLES)
+def compose(rng: random.Random, choice: Sequence[Style] = STYLES) -> Piece:
+    """A piece of 20 to 60 s and 150 to 1,200 notes in a style of `rng`'s choice out of `choice`."""
+    style = rng.choice(choice)
     seed = rng.getrandbits(64)
     target = rng.uniform(26, 52)
     for attempt in range(24):
