@@ -75,11 +75,11 @@ def run_and_kill(command, folder, number, kills):
                 jobs = jobs_of(process, f"checkpoints/{variant} ")  # the shell too, as a scheduler does
                 if step > seen[variant] and jobs:
                     time.sleep(0.3 * draws.random())
-                    seen[variant] = checkpoint_of(folder, variant)
                     left[variant] -= 1
                     for job in jobs:
                         job.send_signal(number)
                     psutil.wait_procs(jobs)
+                    seen[variant] = checkpoint_of(folder, variant)  # after SIGTERM, one more
             time.sleep(0.02)
     assert process.returncode == 0, output.read_text()[-5000:]
     assert not any(left.values()), "the trainings ended too early"
