@@ -11,11 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+import pandas
 import torch
 from torch import distributed
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from libretto.checkpoints import MARK, newest_complete, remove, remove_incomplete
+from libretto.checkpoints import FINISHED, MARK, link_tree, newest_complete, remove, remove_incomplete
 from libretto.chunks import MiddleChunks, TrainingChunks
 from libretto.errors import InputError
 from libretto.models.attention import CAUSAL
@@ -266,6 +267,27 @@ def best_model(folder: Path) -> Path | None:
 def read_scores(kept: Path) -> dict:
     """The step and the validation losses of a kept model."""
     return json.loads((kept / "scores.json").read_text())
+
+
+def write_result(folder: Path, log: list[dict], with_model: bool) -> None:
+    """Put a finished training's result where a later call finds it, all at once: `FINISHED` in its folder.
+
+    Args:
+        folder: the training's.
+        log: of `train`.
+        with_model: whether the best model and the TensorBoard events are part of it; its scores and the log always are.
+    """
+    partial = folder / f"partial-{FINISHED}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    kept = best_model(folder)
+    if with_model:
+        link_tree(kept, partial / "model")
+        (partial / "model" / "scores.json").unlink()
+        link_tree(folder / "tensorboard", partial / "tensorboard")
+    (partial / "best.json").write_text(json.dumps(read_scores(kept), indent=1) + "\n")
+    pandas.DataFrame(log).to_parquet(partial / "log.parquet", index=False)
+    partial.rename(folder / FINISHED)
 
 
 def merge_log(history: list[dict], epochs_per_step: float) -> list[dict]:

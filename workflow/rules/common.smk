@@ -1,5 +1,6 @@
 """The library's path, the systems, the sources and the code hash, for all rule files."""
 
+import json
 import os
 import shlex
 import sys
@@ -22,6 +23,7 @@ from libretto.sources import (
     missing_paths,
     source_path,
 )
+from libretto.sweep import sweep_points, sweep_training
 from libretto.systems import GROUND_TRUTH, RANDOM_TEXT, systems
 
 os.environ.update(
@@ -62,6 +64,7 @@ if uses_standins(config):  # they are for the CPU, on any machine: the demo's ta
 
 SYSTEMS = checked(systems, config)
 SAMPLED = [name for name, system in SYSTEMS.items() if system.is_sampled]
+SWEEP_POINTS = sweep_points(config)
 HEX_DIGITS = "0123456789abcdef"
 
 
@@ -106,6 +109,14 @@ def variant_settings(variant):
     settings = {key: value for key, value in config["variants"][variant].items() if key != "temperatures"}
     text = {**text_settings(settings["family"]), "description_dropout": config["text"]["description_dropout"]}
     return {"variant": settings, "text": text, "seed": config["seed"]}
+
+
+def sweep_settings(wildcards):
+    """What defines one training of the search, apart from files."""
+    point = SWEEP_POINTS[f"{wildcards.variant}/{wildcards.point}"]
+    settings = variant_settings(point.variant)
+    training = sweep_training(point, settings["variant"]["training"], config["sweep"])
+    return json.dumps(settings | {"variant": settings["variant"] | {"training": training}}, sort_keys=True)
 
 
 def text_settings(family):

@@ -1,24 +1,11 @@
 """Section 5.1: the small search over batch sizes and learning rates, `snakemake sweep`."""
 
-import json
 from dataclasses import asdict
-
-from libretto.sweep import sweep_points, sweep_training
-
-SWEEP_POINTS = sweep_points(config)
 
 
 # Seconds of work: not worth a place in a cluster's queue.
 localrules:
     sweep_table,
-
-
-def sweep_settings(wildcards):
-    """What defines one training of the search, apart from files."""
-    point = SWEEP_POINTS[f"{wildcards.variant}/{wildcards.point}"]
-    settings = variant_settings(point.variant)
-    training = sweep_training(point, settings["variant"]["training"], config["sweep"])
-    return json.dumps(settings | {"variant": settings["variant"] | {"training": training}}, sort_keys=True)
 
 
 # A search is over losses: its models are not kept.

@@ -1,7 +1,5 @@
 """Section 5.1: finetuning of the variants, their validation losses, and Llama variants as plain Llama models."""
 
-import json
-
 LLAMA_VARIANTS = [name for name, variant in config["variants"].items() if variant["family"] == "llama"]
 
 

@@ -11,14 +11,13 @@ import os
 import shutil
 from pathlib import Path
 
-import pandas
 import torch
 
 from libretto.checkpoints import FINISHED, link_tree, remove_all_but_finished, training_hash
 from libretto.chunks import MiddleChunks, TrainingChunks, load_split
 from libretto.device import select_device
 from libretto.log import start_log
-from libretto.training import best_model, read_scores, train
+from libretto.training import train, write_result
 from libretto.variants import base_model, make_variant
 
 logger = logging.getLogger("libretto")
@@ -64,21 +63,6 @@ def run_training(args, settings, folder):
     )
     valid_set = MiddleChunks(load_split(args.valid, cache), variant.prompter)
     return train(variant, train_set, valid_set, training, settings["seed"], folder)
-
-
-def write_result(folder, log, with_model):
-    """Put the best model, its scores, the log and the TensorBoard events where a later call finds them, all at once."""
-    partial = folder / f"partial-{FINISHED}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    kept = best_model(folder)
-    if with_model:
-        link_tree(kept, partial / "model")
-        (partial / "model" / "scores.json").unlink()
-        link_tree(folder / "tensorboard", partial / "tensorboard")
-    (partial / "best.json").write_text(json.dumps(read_scores(kept), indent=1) + "\n")
-    pandas.DataFrame(log).to_parquet(partial / "log.parquet", index=False)
-    partial.rename(folder / FINISHED)
 
 
 if __name__ == "__main__":
