@@ -30,7 +30,7 @@ from libretto.vocab import (
 AMT_CONTEXT = 256
 AMT_WIDTH = 64
 # What the stand-in knows: the corpus has many more styles, so that finetuning has something to teach.
-AMT_STYLES = [style for style in STYLES if style.name in ("chamber", "ballad")]
+AMT_STYLES = [style for style in STYLES if style.name in ("chamber", "ballad", "pop", "folk")]
 AMT_PIECES = 160
 AMT_STEPS = 400
 AMT_BATCH = 4
