@@ -106,6 +106,25 @@ def test_a_sparse_file_with_a_map_of_any_size_is_an_input_error(tmp_path, header
         list(read_archive(path))
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_thousands_of_headers_in_a_row_are_an_input_error(tmp_path, kind):
+    path = write(tmp_path / "lmd.tar.gz", *[entry("a", b"6 a=b\n", type=kind)] * 3_000, song(1))
+    with pytest.raises(InputError, match="get it again"):
+        list(read_archive(path))
+
+
+def test_an_old_sparse_map_of_any_length_is_an_input_error(tmp_path):
+    path = write(tmp_path / "lmd.tar.gz", entry("a.mid", b"", type=tarfile.GNUTYPE_SPARSE), song(1))
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[482] = 1  # the map goes on in the next block
+    header = bytearray(content[:512])
+    header[148:156] = b" " * 8
+    content[148:156] = b"%06o\0 " % sum(header)
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(InputError, match="get it again"):
+        list(read_archive(path))
+
+
 def damaged(content, what):
     if what == "not gzip":
         return b"<!DOCTYPE html>" + content

@@ -133,6 +133,7 @@ def test_a_null_takes_a_key_out(config):
     drop_nulls(changed)
     assert "amt" not in changed["variants"]
     assert "url" not in changed["sources"]["lmd"]
+    check_config(changed)
     drop_nulls(config)
     assert config["variants"].keys() - changed["variants"].keys() == {"amt"}
 

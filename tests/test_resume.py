@@ -1,5 +1,6 @@
 """Trainings that are killed inside a Snakemake run: they end with the same weights, bit for bit."""
 
+import contextlib
 import hashlib
 import json
 import random
@@ -77,7 +78,8 @@ def run_and_kill(command, folder, number, kills):
                     time.sleep(0.3 * draws.random())
                     left[variant] -= 1
                     for job in jobs:
-                        job.send_signal(number)
+                        with contextlib.suppress(psutil.NoSuchProcess):
+                            job.send_signal(number)
                     psutil.wait_procs(jobs)
                     seen[variant] = checkpoint_of(folder, variant)  # after SIGTERM, one more
             time.sleep(0.02)

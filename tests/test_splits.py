@@ -182,7 +182,7 @@ def test_the_summary_counts_every_song_and_every_loss():
         {"stage": "pair", "reason": "no-midi", "member": None, "row": 4},
         {"stage": "shard", "reason": "name", "member": "d", "row": None},
     ]
-    found = summarize(songs, losses, 6)
+    found = summarize(songs, losses, 6, 6)
     assert (found["members"], found["rows"], found["songs"], found["songs_before_cut"]) == (6, 6, 2, 4)
     assert {name: counts["songs"] for name, counts in found["splits"].items()} == {
         "train": 1,
@@ -203,6 +203,8 @@ def test_the_summary_counts_every_song_and_every_loss():
     assert found["duplicates_across_splits"]["valid"] == {"bytes": 1, "tokens": 0}
     assert found["report"]["songs_before_cut"]["all"] == 151_526
     with pytest.raises(RuntimeError, match="7 members, but 6"):
-        summarize(songs, losses, 7)
+        summarize(songs, losses, 7, 6)
     with pytest.raises(RuntimeError, match="a row of MidiCaps"):
-        summarize([counted("train", row=5), *songs[1:]], losses, 6)
+        summarize([counted("train", row=5), *songs[1:]], losses, 6, 6)
+    with pytest.raises(RuntimeError, match="a row of MidiCaps"):
+        summarize(songs, losses, 6, 7)

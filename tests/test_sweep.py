@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from libretto.errors import InputError
 from libretto.sweep import Point, sweep_markdown, sweep_points, sweep_table, sweep_training
 from tests.checkout import ROOT, snakemake
 
@@ -20,6 +21,14 @@ def test_the_search_of_the_report():
         for batch in (16, 64)
         for rate in ("1e-05", "0.0002")
     ]
+
+
+def test_a_variant_that_there_is_not_is_an_input_error():
+    config = {"variants": {"amt": {}}, "sweep": {"variants": ["llama"], "batch_sizes": [1], "learning_rates": [1.0]}}
+    with pytest.raises(InputError, match=r"sweep\.variants: there is no variant llama; there are: amt"):
+        sweep_points(config)
+    config["sweep"]["variants"] = []
+    assert list(sweep_points(config)) == ["amt/batch1-rate1.0"]
 
 
 @pytest.mark.parametrize(("batch", "steps"), [(16, 4_000), (64, 1_000), (6, 10_666)])

@@ -25,10 +25,11 @@ def songs(splits, tmp_path):
     return {name: load_split(splits[name], str(tmp_path / "cache")) for name in ("train", "valid")}
 
 
-def run(variant, songs, settings, folder, seed=0):
+def run(variant, songs, settings, folder, seed=0, **options):
     n_items = settings["max_steps"] * settings["batch_size"]
     train_set = TrainingChunks(songs["train"], n_items, variant.prompter, 0.5, seed)
-    return training.train(variant, train_set, MiddleChunks(songs["valid"], variant.prompter), settings, seed, folder)
+    valid_set = MiddleChunks(songs["valid"], variant.prompter)
+    return training.train(variant, train_set, valid_set, settings, seed, folder, **options)
 
 
 def weights(variant):
@@ -101,6 +102,14 @@ def test_what_changes_speed_and_memory_changes_no_loss(changed, make_tiny, famil
         losses.append([row["val_loss"] for row in log])
         assert {value.dtype for value in weights(variant).values()} == {torch.float32}
     assert losses[1] == pytest.approx(losses[0], rel=0.005 if "precision" in changed else 1e-6)
+
+
+def test_a_loss_that_is_no_number_ends_a_search_and_fails_a_training(make_tiny, songs, tmp_path, monkeypatch):
+    settings = {**variant_settings("llama")["training"], "learning_rate": 1e30, "max_steps": 10}
+    with pytest.raises(FloatingPointError):
+        run(make_tiny("llama"), songs, settings, tmp_path / "training")
+    log = run(make_tiny("llama"), songs, settings, tmp_path / "search", may_diverge=True)
+    assert training.read_scores(training.best_model(tmp_path / "search"))["val_loss"] == log[0]["val_loss"]
 
 
 def test_only_a_better_model_replaces_the_best(make_tiny, tmp_path):

@@ -58,7 +58,7 @@ def read_archive(path: str | Path) -> Iterator[Member]:
                 stream.check_end(tar.offset)
     except gzip.BadGzipFile as error:
         raise InputError(f"{path} is not a tar.gz, or damaged ({error}): get it again") from None
-    except (EOFError, ValueError, zlib.error, tarfile.TarError) as error:  # ValueError: tarfile on a malformed header
+    except (EOFError, IndexError, RecursionError, ValueError, zlib.error, tarfile.TarError) as error:
         raise InputError(f"{path} is cut off or damaged after {members} members ({error}): get it again") from None
 
 
@@ -91,6 +91,11 @@ class _BoundedTarInfo(tarfile.TarInfo):
         if info.type in extended and info.size > MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a member's header of {info.size} bytes")
         return info
+
+    def _proc_sparse(self, tar):
+        if self._sparse_structs[1]:
+            raise tarfile.ReadError("a sparse file")
+        return super()._proc_sparse(tar)
 
     def _proc_gnusparse_10(self, next, pax_headers, tar):
         raise tarfile.ReadError("a sparse file")

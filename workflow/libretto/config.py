@@ -28,10 +28,6 @@ def check_config(config: dict) -> None:
     models = config["sources"]["models"]
     used = {f"variants.{name}.{key}": variant.get(key) for name, variant in config["variants"].items() for key in
             ("base", "text_encoder", "init_from")}  # fmt: skip
-    for variant in config.get("sweep", {}).get("variants", []):
-        if variant not in config["variants"]:
-            known = ", ".join(config["variants"])
-            raise InputError(f"config, sweep.variants: there is no variant {variant}; there are: {known}")
     used["unconditional.base"] = config.get("unconditional", {}).get("base")
     for key, model in used.items():
         if model is not None and model not in models:

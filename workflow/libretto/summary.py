@@ -9,13 +9,14 @@ from libretto.vocab import TICKS_PER_SECOND
 REPORT_SONGS = {"train": 132_460, "valid": 9_618, "test": 9_448}  # before the cuts; 151,526 in all
 
 
-def summarize(songs: Iterable[dict], dropped: Iterable[dict], n_members: int) -> dict:
+def summarize(songs: Iterable[dict], dropped: Iterable[dict], n_members: int, n_rows: int) -> dict:
     """Count songs, chunks and tokens per split, and what was dropped, by stage and reason.
 
     Args:
         songs: rows of `data/songs.parquet`.
         dropped: rows of `data/dropped.parquet`.
         n_members: of the archive.
+        n_rows: of MidiCaps.
 
     Returns:
         What `data/summary.json` holds. `members` and `rows` are those of the archive and of MidiCaps.
@@ -51,12 +52,12 @@ def summarize(songs: Iterable[dict], dropped: Iterable[dict], n_members: int) ->
     if used + n_dropped["members"] != n_members:
         found = used + n_dropped["members"]
         raise RuntimeError(f"the archive has {n_members} members, but {found} are in the splits or dropped")
-    if sorted(rows) != list(range(len(rows))):
+    if sorted(rows) != list(range(n_rows)):
         raise RuntimeError("a row of MidiCaps is neither in a split nor dropped, or is so twice")
     names = ("songs_before_cut", "songs", "chunks", "tokens", "events", "hours")
     return {
         "members": n_members,
-        "rows": len(rows),
+        "rows": n_rows,
         "songs": used,
         "songs_before_cut": sum(splits[split]["songs_before_cut"] for split in SPLITS),
         "splits": {split: {name: counts[name] for name in names} for split, counts in splits.items()},

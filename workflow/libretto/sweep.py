@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from libretto.errors import InputError
 from libretto.table import pipe_table
 
 COLUMNS = ("variant", "batch_size", "learning_rate", "max_steps", "best_step", "val_loss", "val_loss_music", "best")
@@ -22,12 +23,19 @@ class Point:
     @property
     def name(self) -> str:
         """As in file names, such as `amt/batch16-rate1e-05`."""
-        return f"{self.variant}/batch{self.batch_size}-rate{self.learning_rate:g}"
+        return f"{self.variant}/batch{self.batch_size}-rate{self.learning_rate!r}"
 
 
 def sweep_points(config: Mapping) -> dict[str, Point]:
-    """Every training of the search by name, from the config's section `sweep`."""
+    """Every training of the search by name, from the config's section `sweep`.
+
+    Raises:
+        InputError: it names a variant that there is not.
+    """
     sweep = config["sweep"]
+    if unknown := [name for name in sweep["variants"] if name not in config["variants"]]:
+        known = ", ".join(config["variants"])
+        raise InputError(f"config, sweep.variants: there is no variant {unknown[0]}; there are: {known}")
     points = (
         Point(variant, batch, float(rate))
         for variant in sweep["variants"] or config["variants"]

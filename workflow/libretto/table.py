@@ -86,9 +86,9 @@ def scores(embedding: str) -> tuple[Score, ...]:
         Score("… random text", "val_loss_music_random_text", None, None, 3, False),
         Score("Notes / sample", "notes_per_sample", "notes_per_sample_sem", None, 1, False),
         Score("Invalid events", "invalid_share", "invalid_share_sem", "lower", 3, False),
-        Score("Instrument precision", "instrument_precision", "instrument_precision_sem", "higher", 3, False),
-        Score("Instrument recall", "instrument_recall", "instrument_recall_sem", "higher", 3, False),
-        Score("Instrument F1", "instrument_f1", "instrument_f1_sem", "higher", 3, False),
+        Score("Instr. precision", "instrument_precision", "instrument_precision_sem", "higher", 3, False),
+        Score("Instr. recall", "instrument_recall", "instrument_recall_sem", "higher", 3, False),
+        Score("Instr. F1", "instrument_f1", "instrument_f1_sem", "higher", 3, False),
     )
 
 
@@ -177,8 +177,8 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         "The validation losses of the two families cannot be compared: Llama's is over text and music. 'Val loss, "
         "music' is over the music alone in both; '… random text' is that with the description of another song each: "
         "the higher above the other, the more use the model makes of the text.",
-        "Instrument precision, recall and F1 compare what sounds with the description's instruments. A description "
-        "names five at most, so that music with more cannot reach a precision of 1.",
+        "Instrument (instr.) precision, recall and F1 compare what sounds with a description's instruments. It names "
+        "five at most, so that music with more cannot reach a precision of 1.",
     ]
     return sentences
 

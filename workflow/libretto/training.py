@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas
@@ -30,7 +31,13 @@ logger = logging.getLogger("libretto")
 
 
 def train(
-    variant: Variant, train_set: TrainingChunks, valid_set: MiddleChunks, settings: dict, seed: int, folder: Path
+    variant: Variant,
+    train_set: TrainingChunks,
+    valid_set: MiddleChunks,
+    settings: dict,
+    seed: int,
+    folder: Path,
+    may_diverge: bool = False,
 ) -> list[dict]:
     """Train `variant`, or go on where an interrupted call stopped; exits with status 143 after SIGTERM.
 
@@ -43,6 +50,7 @@ def train(
         settings: the variant's section `training` of the config.
         seed: of dropout.
         folder: where checkpoints, the best model and TensorBoard events are written.
+        may_diverge: end where the loss is no number any more, as a search has to; else that is an error.
 
     Returns:
         The log: a dict per logged step.
@@ -68,8 +76,15 @@ def train(
     stopper = StopOnTerminate()
     trainer.add_callback(stopper)
     trainer.add_callback(MarkComplete())
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if trainer.state.global_step < settings["max_steps"]:
+    diverged = False
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except FloatingPointError as error:
+        if not may_diverge:
+            raise
+        logger.warning("%s: the training ends here", error)
+        diverged = True
+    if not diverged and trainer.state.global_step < settings["max_steps"]:
         logger.error(
             "terminated at step %d of %d; its checkpoint is saved", trainer.state.global_step, settings["max_steps"]
         )
@@ -138,6 +153,12 @@ class MusicTrainer(Trainer):
         for handler in arguments["kwargs_handlers"]:
             handler.gradient_as_bucket_view = True
         return arguments
+
+    def training_step(self, model, *args, **kwargs):
+        """The HF Trainer's; where gradients live in DDP's buckets they are set to zero, not freed and made anew."""
+        if self.args.world_size > 1:
+            model.zero_grad = partial(type(model).zero_grad, model, set_to_none=False)
+        return super().training_step(model, *args, **kwargs)
 
     def _prepare_inputs(self, inputs):
         return self.variant.encode(super()._prepare_inputs(inputs))
@@ -244,7 +265,7 @@ class StopOnTerminate(TrainerCallback):
 def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> None:
     """Keep `model` under `folder` where its `val_loss` is below that of the model kept so far."""
     kept = best_model(folder)
-    if kept is not None and read_scores(kept)["val_loss"] <= scores["val_loss"]:
+    if kept is not None and not scores["val_loss"] < read_scores(kept)["val_loss"]:  # a NaN is no better either
         return
     # A resumed training comes to the same step again: its model gets another name, the former one stays until then.
     target = folder / f"best-{scores['step']}-{scores['val_loss']!r}"

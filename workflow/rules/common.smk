@@ -64,7 +64,6 @@ if uses_standins(config):  # they are for the CPU, on any machine: the demo's ta
 
 SYSTEMS = checked(systems, config)
 SAMPLED = [name for name, system in SYSTEMS.items() if system.is_sampled]
-SWEEP_POINTS = sweep_points(config)
 HEX_DIGITS = "0123456789abcdef"
 
 
@@ -113,10 +112,15 @@ def variant_settings(variant):
 
 def sweep_settings(wildcards):
     """What defines one training of the search, apart from files."""
-    point = SWEEP_POINTS[f"{wildcards.variant}/{wildcards.point}"]
+    point = sweep_points(config)[f"{wildcards.variant}/{wildcards.point}"]
     settings = variant_settings(point.variant)
     training = sweep_training(point, settings["variant"]["training"], config["sweep"])
     return json.dumps(settings | {"variant": settings["variant"] | {"training": training}}, sort_keys=True)
+
+
+def sweep_files(suffix):
+    """A function for `input:`, the file of every training of the search; only a search asks whether its config is right."""
+    return lambda wildcards: [f"<run>/sweep/{name}.{suffix}" for name in checked(sweep_points, config)]
 
 
 def text_settings(family):

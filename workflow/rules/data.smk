@@ -123,6 +123,8 @@ rule summarize:
         songs="<run>/data/songs.parquet",
         dropped="<run>/data/dropped.parquet",
         members="<run>/data/members.parquet",
+        pairs="<run>/data/pairs.parquet",
+        unpaired="<run>/data/unpaired.parquet",
     output:
         summary="<run>/data/summary.json",
     log:

@@ -31,8 +31,8 @@ use rule train as sweep_train with:
 
 rule sweep_table:
     input:
-        bests=expand("<run>/sweep/{point}.json", point=SWEEP_POINTS),
-        logs=expand("<run>/sweep/{point}.parquet", point=SWEEP_POINTS),
+        bests=sweep_files("json"),
+        logs=sweep_files("parquet"),
     output:
         csv="<run>/sweep/table.csv",
         markdown="<run>/sweep/table.md",
@@ -54,7 +54,7 @@ rule sweep_table:
         mem_mb=1000,
         runtime=10,
     params:
-        points=[asdict(point) for point in SWEEP_POINTS.values()],
+        points=lambda wildcards: [asdict(point) for point in sweep_points(config).values()],
         code=code("sweep_table.py"),
     message:
         "Table and figure of the search"

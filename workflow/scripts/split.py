@@ -12,6 +12,7 @@ from libretto.log import start_log
 from libretto.pairs import DROPPED, dropped
 from libretto.splits import CHUNKS, SONGS, SPLITS, find_duplicates, merge_songs, place_songs
 
+LEAST = 2  # songs of a split: one gets the description of another
 FEW = 0.01  # of all chunks; the report's length loses 0.2 %
 
 
@@ -52,8 +53,8 @@ def main(files, params, output):
             if song["background"]:
                 tables["background"].add(song)
                 counts["background"] += 1
-        if empty := [name for name in SPLITS if not counts[name]]:
-            raise InputError(f"no song is left for {empty[0]}: give a larger archive, or other digits in data.splits")
+        if few := [name for name in SPLITS if counts[name] < LEAST]:
+            raise InputError(f"fewer than {LEAST} songs for {few[0]}: give a larger archive, or other data.splits")
     if (share := counts["chunks dropped"] / (counts["chunks"] + counts["chunks dropped"])) > FEW:
         logging.warning("%.0f %% of the chunks span 100 s or more and are dropped: see data.long_chunks", 100 * share)
     if (n_background := counts["background"]) < params.background:

@@ -11,5 +11,7 @@ from libretto.summary import summarize
 
 start_log(snakemake.log[0])
 n_members = pq.read_metadata(snakemake.input.members).num_rows
-summary = summarize(read_rows(snakemake.input.songs), read_rows(snakemake.input.dropped), n_members)
+unpaired = pq.read_table(snakemake.input.unpaired, columns=["row"])["row"]
+n_rows = pq.read_metadata(snakemake.input.pairs).num_rows + len(unpaired) - unpaired.null_count
+summary = summarize(read_rows(snakemake.input.songs), read_rows(snakemake.input.dropped), n_members, n_rows)
 Path(snakemake.output.summary).write_text(json.dumps(summary, indent=2) + "\n")

@@ -62,7 +62,8 @@ def run_training(args, settings, folder):
         settings["seed"],
     )
     valid_set = MiddleChunks(load_split(args.valid, cache), variant.prompter)
-    return train(variant, train_set, valid_set, training, settings["seed"], folder)
+    may_diverge = args.model is None  # in a search, that is a result too
+    return train(variant, train_set, valid_set, training, settings["seed"], folder, may_diverge)
 
 
 if __name__ == "__main__":
