@@ -22,12 +22,12 @@ def code_hash(script: str | Path) -> str:
 
 
 def _reachable(script: Path) -> set[Path]:
-    seen, todo = set(), [script]
-    while todo:
-        path = todo.pop()
+    seen, queue = set(), [script]
+    while queue:
+        path = queue.pop()
         if path not in seen:
             seen.add(path)
-            todo += _imports(path)
+            queue += _imports(path)
     return seen
 
 
