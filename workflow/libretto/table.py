@@ -158,8 +158,8 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
     sentences = []
     if standins:
         sentences.append(
-            "This run used stand-ins: a small composed corpus and tiny models. Its figures show that every step of "
-            "the pipeline works; they say nothing about how good the report's models are."
+            "This run used stand-ins for some or all of its sources: a small composed corpus, tiny models. Its figures "
+            "show that every step of the pipeline works; they say nothing about how good the report's models are."
         )
     sentences.append(
         "Columns 'report' are the figures of the report's Table 3; a dash means that the score is not defined for the "
