@@ -4,7 +4,7 @@
 
 A micro-batch goes forward and backward while the gradients of those before it and the optimizer's states are there, as
 in the middle of a step. It is the arithmetic behind config.yaml's micro-batches. What it leaves out: the CUDA context
-and its libraries' workspaces (about 1 GiB) and fragmentation.
+and its libraries' workspaces (about 1 GiB), fragmentation, and that a GPU's autocast keeps more operations in fp32.
 """
 
 import argparse

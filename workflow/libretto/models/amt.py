@@ -76,8 +76,8 @@ class AmtForTextToMusic(GPT2LMHeadModel):
         settings = GPT2Config.from_pretrained(folder).to_dict()
         del settings["model_type"]
         if settings["activation_function"] == "gelu_new":
-            # The same function in one kernel instead of eight, most of them in fp32 under autocast: they would keep
-            # twice the memory for the backward pass.
+            # The same function in one kernel instead of eight, which would keep half as much memory again for the
+            # backward pass, and more where autocast runs them in fp32.
             settings["activation_function"] = "gelu_pytorch_tanh"
         config = AmtTextConfig.from_dict({**settings, "text_hidden_size": text_hidden_size, "text_layers": text_layers})
         return cls.from_pretrained(folder, config=config, dtype=torch.float32)
