@@ -11,10 +11,13 @@ from pathlib import Path, PurePosixPath
 from libretto.errors import InputError
 
 MAX_MIDI_BYTES = 16 << 20  # no song is that large; a member of more is not read
-MAX_HEADER_BYTES = 1 << 16  # of a member's extended header, which tarfile reads into memory whole
+MAX_HEADER_BYTES = 4096  # of a member's extended header: the longest path that Linux knows
 TAR_BLOCK = 512
 READ_BYTES = 20 * TAR_BLOCK  # what tarfile asks for at a time
 MIDI_NAME = re.compile(r"([0-9a-f]{32})\.mid")
+PAX_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+EXTENDED_TYPES = (*PAX_TYPES, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+PAX_RECORD = re.compile(rb"(\d+) ([^=]+)=")  # the length of the whole record, and its key; the value follows
 
 
 @dataclass(frozen=True)
@@ -82,14 +85,38 @@ def _read_member(tar: tarfile.TarFile, info: tarfile.TarInfo, seen: set[str]) ->
 
 
 class _BoundedTarInfo(tarfile.TarInfo):
-    """Refuses extended headers of a size that only an attack has, and maps of sparse files, which have no bound."""
+    """A member whose headers cannot cost more than they should, in memory or in time.
+
+    tarfile takes quadratic time for digits in a PAX header (CVE-2024-6232; Python before 3.11.10) and for many global
+    headers, follows maps of sparse files of any length, and accepts negative sizes. Of PAX headers, only a member's
+    name and size matter here.
+    """
 
     @classmethod
     def frombuf(cls, buf, encoding, errors):
         info = super().frombuf(buf, encoding, errors)
-        extended = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-        if info.type in extended and info.size > MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a member's header of {info.size} bytes")
+        if info.size < 0:
+            raise tarfile.ReadError(f"a member of {info.size} bytes")
+        if info.type in EXTENDED_TYPES and info.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a member's header of {info.size} bytes, over {MAX_HEADER_BYTES}")
+        return info
+
+    def _proc_pax(self, tar):
+        records = tar.fileobj.read(self._block(self.size))[: self.size]
+        info = self.fromtarfile(tar)
+        if self.type == tarfile.XGLTYPE:  # of all members that follow: never a name or a size
+            return info
+        for key, value in _pax_records(records):
+            if key == b"path":
+                info.name = value.decode("utf-8", "surrogateescape")
+            elif key == b"size":
+                if not value.isdigit():
+                    raise tarfile.ReadError(f"a member's size {value[:20]!r}")
+                info.size = int(value)
+                if info.isreg() or info.type not in tarfile.SUPPORTED_TYPES:
+                    tar.offset = info.offset_data + self._block(info.size)
+            elif key.startswith(b"GNU.sparse."):
+                raise tarfile.ReadError("a sparse file")
         return info
 
     def _proc_sparse(self, tar):
@@ -97,12 +124,25 @@ class _BoundedTarInfo(tarfile.TarInfo):
             raise tarfile.ReadError("a sparse file")
         return super()._proc_sparse(tar)
 
-    def _proc_gnusparse_10(self, next, pax_headers, tar):
-        raise tarfile.ReadError("a sparse file")
+
+def _pax_records(records: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The keys and values of a PAX header: records of `<length> <key>=<value>` and a newline."""
+    start = 0
+    while start < len(records):
+        match = PAX_RECORD.match(records, start)
+        end = start + int(match[1]) if match else 0
+        if not match or end <= match.end() or records[end - 1 : end] != b"\n":
+            raise tarfile.ReadError("a damaged PAX header")
+        yield match[2], records[match.end() : end - 1]
+        start = end
 
 
 class _Tail:
-    """A stream that remembers its last bytes, as tarfile ends at a damaged header without a word."""
+    """A stream that remembers its last bytes, because tarfile stops silently at a damaged header.
+
+    An archive's end-of-archive mark comes before the end of the stream. tarfile would skip a member that claims to be
+    larger than the archive by reading on and on after the end; here that is an error.
+    """
 
     def __init__(self, stream):
         self._stream = stream
@@ -111,6 +151,8 @@ class _Tail:
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
+        if not data:
+            raise tarfile.ReadError("no end-of-archive mark")
         self._last = (self._last + data)[-2 * READ_BYTES :]
         self._read += len(data)
         return data
@@ -119,7 +161,7 @@ class _Tail:
         """Read to the end: all from `offset`, where tarfile stopped, must be zeros, the end-of-archive mark."""
         rest = self._last[len(self._last) - (self._read - offset) :]
         zeros = not any(rest) and len(rest) >= TAR_BLOCK
-        while data := self.read(1 << 20):
+        while data := self._stream.read(1 << 20):
             zeros = zeros and not any(data)
         if not zeros:
             raise tarfile.ReadError("no end-of-archive mark")

@@ -40,6 +40,16 @@ DROPPED = pa.schema(
 )
 
 
+MAX_LINE = 4_000_000  # characters; MidiCaps' rows have 2,500 on average
+
+# Tabs and line breaks are part of a text. No other control character is, and HTML forbids them.
+CONTROLS = {
+    code: " " if chr(code).isspace() else None
+    for code in (*range(0x20), *range(0x7F, 0xA0))
+    if chr(code) not in "\t\n\r"
+}
+
+
 def dropped(stage: str, reason: str, lmd_id: str | None, member: str | None = None, row: int | None = None) -> dict:
     """A row of `DROPPED`."""
     return {"lmd_id": lmd_id, "stage": stage, "reason": reason, "member": member, "row": row}
@@ -49,23 +59,30 @@ def read_midicaps(path: str | Path) -> Iterator[dict]:
     """The rows of MidiCaps' `train.json` (JSON lines), one after the other.
 
     Raises:
-        InputError: a line is no JSON object with `location` and `caption`.
+        InputError: a line is no JSON object with `location` and `caption`, or has over 4 million characters.
     """
-    with open(path, encoding="utf-8") as lines:
+    with open(path, encoding="utf-8") as file:
         try:
-            for number, line in enumerate(lines, 1):
-                row = json.loads(line)
-                if not isinstance(row, dict) or not isinstance(row.get("location"), str) or "caption" not in row:
-                    raise InputError(f"{path}, line {number}: not a MidiCaps row with 'location' and 'caption'")
-                yield row
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error}); expected MidiCaps' train.json") from None
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), 1):
+                yield _read_row(line, f"{path}, line {number}")
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not UTF-8 text ({error}); expected MidiCaps' train.json") from None
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-            raise InputError(
-                f"{path}, line {number}: not to be read ({error}); expected MidiCaps' train.json"
-            ) from None
+
+
+def _read_row(line: str, where: str) -> dict:
+    if len(line) > MAX_LINE:
+        raise InputError(f"{where}: over {MAX_LINE:,} characters; expected MidiCaps' train.json (JSON lines)")
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: not JSON ({error}); expected MidiCaps' train.json") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise InputError(f"{where}: not to be read ({error}); expected MidiCaps' train.json") from None
+    if not isinstance(row, dict) or not isinstance(row.get("location"), str) or "caption" not in row:
+        raise InputError(
+            f"{where}: not a MidiCaps row with 'location' and 'caption'; expected MidiCaps' train.json (JSON lines)"
+        )
+    return row
 
 
 def split_of_digit(splits: dict[str, str]) -> dict[str, str]:
@@ -145,5 +162,5 @@ def _feature(value, kind: pa.DataType):
 
 
 def _text(value: str) -> str:
-    """A string without lone surrogates, which JSON can write and no text can hold."""
-    return value.encode("utf-8", "replace").decode()
+    """A string without lone surrogates and control characters, which JSON can write and no text can hold."""
+    return value.encode("utf-8", "replace").decode().translate(CONTROLS)
