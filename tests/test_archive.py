@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import subprocess
 import tarfile
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from libretto import archive
 from libretto.archive import read_archive
 from libretto.errors import InputError
+from tests.bench import fuzz_input
+from tests.bench.fuzz_input import header, pax_record, with_checksum
+from tests.realmidi import FOLDER, midi_files, needs_realmidi
 
 IDS = [f"{digit}{index:031x}" for index, digit in enumerate("0123456789abcdef")]
 
@@ -160,3 +164,98 @@ def test_a_damaged_header_in_the_middle_is_an_input_error(tmp_path):
     path.write_bytes(gzip.compress(content))
     with pytest.raises(InputError, match="end-of-archive"):
         list(read_archive(path))
+
+
+def pax(kind, content):
+    """A PAX header as it lies in the archive."""
+    return with_checksum(header("pax", len(content), kind)) + content + bytes(-len(content) % 512)
+
+
+def bare_song(index, size=4):
+    return with_checksum(header(f"{IDS[index]}.mid", size, tarfile.REGTYPE)) + b"MThd" + bytes(508)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (pax(b"x", pax_record("size", str(1 << 62))) + bare_song(1), ["size", "refused"]),
+        (pax(b"x", pax_record("size", "-5")) + bare_song(1), ["refused"]),
+        (bare_song(1, -5), ["refused"]),
+        (pax(b"x", b"1" * 65_536) + bare_song(1), ["refused"]),
+        (pax(b"x", b"1" * 4_096) * 200 + bare_song(1), ["refused"]),
+        (pax(b"x", b"9" * 4_090 + b" path="), ["refused"]),
+        (pax(b"X", b"10 path=a\n" * 2_000_000) + bare_song(1), ["refused"]),
+        (pax(b"L", b"a" * 4_097) + bare_song(1), ["refused"]),
+        (
+            b"".join(
+                pax(b"g", b"".join(pax_record(f"k{number}.{key}", "v") for key in range(250))) + bare_song(1)
+                for number in range(400)
+            ),
+            ["song", *["duplicate"] * 399],
+        ),
+    ],
+    ids=["2^62", "minus 5", "minus 5 itself", "64 KB", "200 of 4 KB", "no record", "20 MB", "long name", "400 global"],
+)
+def test_headers_of_attacks_are_refused_or_read_within_a_second(tmp_path, content, expected):
+    archive = gzip.compress(content + bytes(10_240), 1)
+    found, seconds = fuzz_input.outcomes(fuzz_input.read_all, tmp_path / "lmd.tar.gz", archive)
+    assert found == expected
+    assert seconds < fuzz_input.MAX_SECONDS
+
+
+def test_fuzzed_headers_are_refused_or_read_within_a_second(tmp_path):
+    kinds, _ = fuzz_input.fuzz_archives(500, 1, tmp_path)
+    assert set(kinds) <= fuzz_input.FINE
+    assert kinds["song"] > kinds["archives"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--format=gnu"],
+        ["--format=gnu", f"--transform=s,^,{'long/' * 700},"],
+        ["--format=ustar"],
+        ["--format=v7"],
+        ["--format=posix"],
+        ["--format=posix", f"--transform=s,^,{'lóng/' * 600},"],
+        ["--format=posix", "--pax-option=comment=hello,globexthdr.name=global"],
+    ],
+)
+def test_archives_of_gnu_tar_are_read_whole(tmp_path, options):
+    folder = tmp_path / "lmd_full"
+    folder.mkdir()
+    songs = {lmd_id: lmd_id.encode() * 100 * index for index, lmd_id in enumerate(IDS)}
+    for lmd_id, midi in songs.items():
+        (folder / f"{lmd_id}.mid").write_bytes(midi)
+    path = tmp_path / "lmd.tar.gz"
+    subprocess.run(["tar", "-czf", path, *options, "-C", tmp_path, "lmd_full"], check=True)
+    listed = subprocess.run(
+        ["tar", "-tzf", path, "--quoting-style=literal"], check=True, capture_output=True, text=True
+    )
+    members = list(read_archive(path))
+    assert {member.lmd_id: member.midi for member in members} == songs
+    assert [member.name for member in members] == [name for name in listed.stdout.split() if name.endswith(".mid")]
+
+
+def test_a_size_in_a_pax_header_counts_as_for_gnu_tar(tmp_path):
+    path = tmp_path / "lmd.tar.gz"
+    large = b"MThd" * 250
+    path.write_bytes(
+        gzip.compress(
+            pax(b"x", pax_record("path", f"{IDS[2]}.mid") + pax_record("size", "1000"))
+            + with_checksum(header("short", 0, tarfile.REGTYPE))
+            + large
+            + bytes(24)
+            + bare_song(1)
+            + bytes(10_240)
+        )
+    )
+    found = [(member.name, member.midi) for member in read_archive(path)]
+    assert found == [(f"{IDS[2]}.mid", large), (f"{IDS[1]}.mid", b"MThd")]
+    for name, midi in found:
+        assert subprocess.run(["tar", "-xzOf", path, name], check=True, capture_output=True).stdout == midi
+
+
+@needs_realmidi
+def test_real_files_are_those_that_tarfile_reads():
+    assert {member.lmd_id: member.midi for member in read_archive(FOLDER / "lmd.tar.gz")} == midi_files()

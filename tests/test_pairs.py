@@ -1,13 +1,16 @@
 """Pairs: every member of the archive and every row of MidiCaps is in a pair or in the list of the dropped."""
 
 import json
+import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from libretto.errors import InputError
 from libretto.pairs import pair, read_midicaps, split_of_digit
+from tests.bench import fuzz_input
+from tests.realmidi import FOLDER, needs_realmidi
 
 SPLIT_OF = split_of_digit({"train": "0123456789abcd", "valid": "e", "test": "f"})
 IDS = [f"{digit}{digit * 31}" for digit in "0123456789abcdef"]
@@ -71,6 +74,47 @@ def test_what_is_no_text_in_a_caption_is_replaced():
     assert (song["caption"], song["genre"]) == ("a ? b", ["?"])
 
 
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("A \0song.", "A song."),
+        ("\0", None),
+        ("\x1b[31mA song.\x07", "[31mA song."),
+        ("A\x0bsong\x0cof\x85mine.", "A song of mine."),
+        ("A song\x7f\x80\x9f.", "A song."),
+    ],
+)
+def test_control_characters_are_removed(caption, expected):
+    pairs, _ = join([row(IDS[0], caption, key=caption, genre=[caption])], [member(IDS[0])])
+    assert [song["caption"] for song in pairs] == ([expected] if expected else [])
+    if expected:
+        assert (pairs[0]["key"].strip(), pairs[0]["genre"][0].strip()) == (expected, expected)
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1))
+@example("A waltz.\n\nIn 3/4,\tslow.\r\nThe end.")
+@example("“Café” – cafe\u0301 – 日本の歌 – שיר\u200f! – \u202btext\u202c – 👩\u200d🎤🎵\ufe0f – soft\u00adhyphen")
+def test_other_captions_stay_as_they_are(caption):
+    song = json.loads(json.dumps(row(IDS[0], caption, key=caption, mood=[caption])))
+    pairs, _ = join([song], [member(IDS[0])])
+    assert [found["caption"].encode() for found in pairs] == ([caption.strip().encode()] if caption.strip() else [])
+    assert all((found["key"], found["mood"]) == (caption, [caption]) for found in pairs)
+
+
+@needs_realmidi
+def test_captions_of_real_files_stay_as_they_are():
+    rows = [json.loads(line) for line in (FOLDER / "train.json").read_bytes().splitlines()]
+    ids = [song["location"][-36:-4] for song in rows]
+    pairs, _ = join(read_midicaps(FOLDER / "train.json"), map(member, ids))
+    assert [found["caption"] for found in pairs] == [song["caption"] for song in rows]
+
+
+def test_fuzzed_captions_are_paired_or_refused(tmp_path):
+    kinds, _ = fuzz_input.fuzz_captions(300, 1, tmp_path)
+    assert set(kinds) <= fuzz_input.FINE
+    assert kinds["pair"] > kinds["files"]
+
+
 def test_a_digit_of_no_split_is_dropped():
     assert join([row(IDS[9])], [member(IDS[9])], {"0": "train"})[1][0]["reason"] == "no-split"
 
@@ -108,6 +152,8 @@ def test_counts_add_up(rows, members):
         ('{"location": "a.mid", "caption": "A"}\n\n', "line 2: not JSON"),
         ('{"location": "a.mid"}', "line 1: not a MidiCaps row"),
         ('["a.mid"]', "line 1: not a MidiCaps row"),
+        ('[{"location": "a.mid", "caption": "A"}]', "line 1: not a MidiCaps row"),
+        ('{"location": 7, "caption": "A"}', "line 1: not a MidiCaps row"),
         ('{"tempo": 1' + "0" * 5_000 + "}", "line 1: not to be read"),
         ("[" * 100_000, "line 1: not to be read"),
     ],
@@ -115,8 +161,21 @@ def test_counts_add_up(rows, members):
 def test_a_file_that_is_not_midicaps_is_an_input_error(tmp_path, content, message):
     path = tmp_path / "train.json"
     path.write_text(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as error:
         list(read_midicaps(path))
+    assert str(error.value).count(str(path)) == 1
+
+
+def test_a_line_of_any_length_takes_little_memory(tmp_path):
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(row(IDS[0])) + '\n{"caption": "' + "A song. " * 8_000_000)
+    rows = read_midicaps(path)
+    assert next(rows) == row(IDS[0])
+    tracemalloc.start()
+    with pytest.raises(InputError, match="line 2: over 4,000,000 characters"):
+        next(rows)
+    assert tracemalloc.get_traced_memory()[1] < 16e6
+    tracemalloc.stop()
 
 
 def test_midicaps_is_read_line_by_line(tmp_path):
