@@ -88,23 +88,22 @@ class _BoundedTarInfo(tarfile.TarInfo):
     """A member whose headers cannot cost more than they should, in memory or in time.
 
     tarfile takes quadratic time for digits in a PAX header (CVE-2024-6232; Python before 3.11.10) and for many global
-    headers, follows maps of sparse files of any length, and accepts negative sizes. Of PAX headers, only a member's
-    name and size matter here.
+    headers, reads maps of sparse files of any length, and accepts negative sizes. Of PAX headers, only a member's name
+    and size matter here.
     """
 
-    @classmethod
-    def frombuf(cls, buf, encoding, errors):
-        info = super().frombuf(buf, encoding, errors)
-        if info.size < 0:
-            raise tarfile.ReadError(f"a member of {info.size} bytes")
-        if info.type in EXTENDED_TYPES and info.size > MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a member's header of {info.size} bytes, over {MAX_HEADER_BYTES}")
-        return info
+    def _proc_member(self, tar):
+        # Every header comes through here; newer versions of tarfile do not call `frombuf` for each.
+        if self.size < 0:
+            raise tarfile.ReadError(f"a member of {self.size} bytes")
+        if self.type in EXTENDED_TYPES and self.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a member's header of {self.size} bytes, over {MAX_HEADER_BYTES}")
+        return super()._proc_member(tar)
 
     def _proc_pax(self, tar):
         records = tar.fileobj.read(self._block(self.size))[: self.size]
         info = self.fromtarfile(tar)
-        if self.type == tarfile.XGLTYPE:  # of all members that follow: never a name or a size
+        if self.type == tarfile.XGLTYPE:  # describes all members that follow, so it has no name or size
             return info
         for key, value in _pax_records(records):
             if key == b"path":
@@ -140,8 +139,8 @@ def _pax_records(records: bytes) -> Iterator[tuple[bytes, bytes]]:
 class _Tail:
     """A stream that remembers its last bytes, because tarfile stops silently at a damaged header.
 
-    An archive's end-of-archive mark comes before the end of the stream. tarfile would skip a member that claims to be
-    larger than the archive by reading on and on after the end; here that is an error.
+    It has no end: tarfile stops at the end-of-archive mark, before the stream's end, unless the archive is damaged.
+    To skip a member that claims 2^62 bytes, tarfile would go on reading after the end, for ever.
     """
 
     def __init__(self, stream):

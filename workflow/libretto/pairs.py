@@ -39,10 +39,10 @@ DROPPED = pa.schema(
     {"lmd_id": pa.string(), "stage": pa.string(), "reason": pa.string(), "member": pa.string(), "row": pa.int32()}
 )
 
-
 MAX_LINE = 4_000_000  # characters; MidiCaps' rows have 2,500 on average
 
-# Tabs and line breaks are part of a text. No other control character is, and HTML forbids them.
+# Control characters mean nothing to the models and have no place in HTML. Tabs and line breaks stay; those that
+# separate words become spaces, the others nothing.
 CONTROLS = {
     code: " " if chr(code).isspace() else None
     for code in (*range(0x20), *range(0x7F, 0xA0))
@@ -162,5 +162,5 @@ def _feature(value, kind: pa.DataType):
 
 
 def _text(value: str) -> str:
-    """A string without lone surrogates and control characters, which JSON can write and no text can hold."""
+    """A string without lone surrogates and control characters, both of which JSON can write."""
     return value.encode("utf-8", "replace").decode().translate(CONTROLS)
