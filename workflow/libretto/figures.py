@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from libretto.sweep import Point
 from libretto.systems import System
-from libretto.table import REPORT_EMBEDDING, scores
+from libretto.table import scores
 
 # Okabe and Ito's palette: told apart with any kind of colour vision. Marks differ too, for print without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -147,7 +147,7 @@ def plot_scores(table: pd.DataFrame, systems: Sequence[System], embedding: str) 
         panels = np.atleast_1d(figure.subplots(1, max(1, len(shown)), sharey=True))
         for axes, score in zip(panels, shown, strict=False):
             for name, prefix, colour, mark, offset in series:
-                if prefix and score.value.startswith("fad") and embedding != REPORT_EMBEDDING:
+                if prefix and not score.comparable:
                     continue
                 values = rows.loc[names, prefix + score.value].to_numpy(float)
                 errors = rows.loc[names, prefix + score.error].to_numpy(float) if score.error else None

@@ -46,6 +46,7 @@ _GENERAL_MIDI = {
     **{"FX 5 (brightness)": 100, "FX 6 (goblins)": 101, "FX 7 (echoes)": 102, "FX 8 (sci-fi)": 103},
     **{"Bagpipes": 109, "Shanai": 111, "Drum Kit": 128},
 }
+_PROGRAM_NAMES = {number: name for name, number in _GENERAL_MIDI.items()}
 _KNOWN = {name.casefold(): name for name in INSTRUMENT_NAMES}
 _KNOWN |= {name.casefold(): INSTRUMENT_NAMES[number] for name, number in _GENERAL_MIDI.items()}
 
@@ -53,3 +54,8 @@ _KNOWN |= {name.casefold(): INSTRUMENT_NAMES[number] for name, number in _GENERA
 def midicaps_name(name: str) -> str:
     """The instrument `name`, in MidiCaps' or in General MIDI's spelling, as MidiCaps spells it; others unchanged."""
     return _KNOWN.get(name.strip().casefold(), name.strip())
+
+
+def general_midi_name(instrument: int) -> str:
+    """General MIDI's name of a program, or of the drums."""
+    return _PROGRAM_NAMES.get(instrument, INSTRUMENT_NAMES[instrument])

@@ -43,6 +43,7 @@ class Roll:
     """A piano roll as SVG paths: x in ticks from the first onset, y in semitones from the highest pitch, drums below.
 
     Attributes:
+        first_onset: in ticks; x = 0.
         width: ticks from the first onset to the end of the last note.
         height: rows.
         paths: pairs of colour class and path data.
@@ -50,6 +51,7 @@ class Roll:
         octaves: rows of the Cs.
     """
 
+    first_onset: int
     width: int
     height: int
     paths: list[tuple[str, str]]
@@ -72,11 +74,13 @@ class Roll:
 class Sample:
     """What one system made of one prompt.
 
-    `audio` and `midi` are links; None where there is nothing to hear. `unlisted` are instruments beyond `instruments`.
+    `audio` and `midi` are links; None where there is nothing to hear. `audio_start` is the second of the music at which
+    the audio begins, silence being trimmed. `unlisted` are instruments beyond `instruments`.
     """
 
     system: System
     audio: str | None
+    audio_start: float
     midi: str | None
     roll: Roll | None
     n_events: int
@@ -84,6 +88,11 @@ class Sample:
     instruments: list[Instrument]
     unlisted: list[str]
     note: str = ""
+
+    @property
+    def playhead_start(self) -> float:
+        """Where in the piano roll the audio begins, in seconds from the roll's first onset; may be negative."""
+        return self.audio_start - self.roll.first_onset / TICKS_PER_SECOND
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,8 @@ def piano_roll(events: np.ndarray, colours: Mapping[str, str]) -> Roll | None:
         return None
     onsets, durations, notes = events.T
     instruments, pitches = np.divmod(notes, PITCHES)
-    onsets = onsets - onsets.min()
+    first_onset = int(onsets.min())
+    onsets = onsets - first_onset
     # A note of no length still sounds: it gets one tick, or it could not be seen.
     durations = np.maximum(durations, 1)
     melodic = instruments != DRUMS
@@ -125,6 +135,7 @@ def piano_roll(events: np.ndarray, colours: Mapping[str, str]) -> Roll | None:
     for onset, duration, row, instrument in zip(onsets, durations, rows, instruments, strict=True):
         paths.setdefault(colours[INSTRUMENT_NAMES[instrument]], []).append(f"M{onset} {row}h{duration}v1h-{duration}z")
     return Roll(
+        first_onset=first_onset,
         width=int((onsets + durations).max()),
         height=int(height),
         paths=[(colour, "".join(parts)) for colour, parts in sorted(paths.items())],
@@ -207,7 +218,11 @@ def _list(value: Iterable[str] | None) -> list[str]:
 
 
 def add_samples(
-    prompt: Prompt, rows: Mapping[str, pd.Series], systems: Sequence[System], links: Mapping[str, Mapping[str, str]]
+    prompt: Prompt,
+    rows: Mapping[str, pd.Series],
+    systems: Sequence[System],
+    links: Mapping[str, Mapping[str, str]],
+    audio_starts: Mapping[str, float],
 ) -> None:
     """Append the prompt's sample of every system.
 
@@ -216,6 +231,7 @@ def add_samples(
         rows: the sample's row of samples/{system}/tokens.parquet, by system.
         systems: in the order of the page.
         links: by system, the links `audio` and `midi`, each only where the file exists.
+        audio_starts: by system, the second of the music at which the sample's audio begins.
     """
     events = {name: valid_events(row["tokens"])[0] for name, row in rows.items()}
     for system in systems:
@@ -227,6 +243,7 @@ def add_samples(
                 Sample(
                     system=system,
                     audio=links[system.name].get("audio"),
+                    audio_start=audio_starts[system.name],
                     midi=links[system.name].get("midi"),
                     roll=piano_roll(events[system.name], colours),
                     n_events=int(row["n_events"]),

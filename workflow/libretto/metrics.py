@@ -128,14 +128,17 @@ def note_scores(samples: Sequence[Mapping], summaries: Mapping[str, Sequence[str
     return scores | {"n_instruments": len(triples), "n_unknown_instrument_names": unknown}
 
 
-def clap_scores(audio: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """The CLAP score of each clip: the cosine of the angle between audio and text (report, section 5.3).
+def clap_score(windows: np.ndarray, text: np.ndarray) -> float:
+    """The CLAP score of a clip: the mean cosine of the angle between each of its windows and the text.
+
+    The authors score one random window of 10 s (the paper, section 5.3). The mean over windows that cover the clip
+    estimates the expected value of that.
 
     Args:
-        audio: [n, d], unit length.
-        texts: [n, d], unit length: of the description that clip i is paired with.
+        windows: [k, d], unit length.
+        text: [d], unit length: the description that the clip is paired with.
 
     Returns:
-        [n], in -1..1.
+        In -1..1.
     """
-    return np.einsum("nd,nd->n", audio, texts, dtype=np.float64)
+    return float(np.mean(np.asarray(windows, np.float64) @ np.asarray(text, np.float64)))

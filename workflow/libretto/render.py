@@ -1,7 +1,11 @@
-"""MIDI to audio with FluidSynth, in process (report, section 5.1, inference)."""
+"""MIDI to audio with FluidSynth, in process (the paper, section 5.1, inference)."""
 
+import ctypes
+import logging
 import multiprocessing
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -15,19 +19,91 @@ from tqdm import tqdm
 from libretto.errors import InputError
 from libretto.renderings import Rendering
 
-RELEASE_SECONDS = 2.0  # after the last MIDI event: the last notes and the reverberation ring out
+RELEASE_SECONDS = 4.0  # after the last MIDI event: the last notes ring out, far below the level of trimming
 GAIN = 0.2  # FluidSynth's own default
 SOUNDFONT_RATE = 44_100  # at which soundfonts are sampled
-FULL_SCALE = 2**15
+BLOCK = 64  # frames that FluidSynth renders at once
+VOICES_PER_NOTE = 16  # a soundfont may layer samples; FluidR3 and TimGM6mb layer far fewer
+MIN_VOICES = 256  # FluidSynth's own default
+MAX_VOICES = 65_535  # FluidSynth's limit
 
 # As `librosa.effects.trim` measures loudness, in samples.
 TRIM_WINDOW = 2048
 TRIM_HOP = 512
 SILENCE = 1e-5  # root mean square below which librosa sees nothing but silence
 
+# What pyfluidsynth does not wrap.
+FLUID_WARNING = 2
+LogFunction = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+fluid_set_log_function = fluidsynth.cfunc(
+    "fluid_set_log_function",
+    ctypes.c_void_p,
+    ("level", ctypes.c_int, 1),
+    ("function", LogFunction, 1),
+    ("data", ctypes.c_void_p, 1),
+)
+fluid_synth_write_float = fluidsynth.cfunc(
+    "fluid_synth_write_float",
+    ctypes.c_int,
+    ("synth", ctypes.c_void_p, 1),
+    ("frames", ctypes.c_int, 1),
+    ("left", ctypes.c_void_p, 1),
+    ("left_offset", ctypes.c_int, 1),
+    ("left_step", ctypes.c_int, 1),
+    ("right", ctypes.c_void_p, 1),
+    ("right_offset", ctypes.c_int, 1),
+    ("right_step", ctypes.c_int, 1),
+)
+
+logger = logging.getLogger("libretto")
+
+
+class _Warnings:
+    """FluidSynth's warnings: notes that it drops for want of voices are counted, all others are logged."""
+
+    def __init__(self):
+        self.dropped = 0
+        self._function = LogFunction(self._receive)  # FluidSynth keeps no reference of its own
+        fluid_set_log_function(FLUID_WARNING, self._function, None)
+
+    def _receive(self, level, message, data):
+        if b"Failed to allocate a synthesis process" in message:
+            self.dropped += 1
+        else:
+            logger.warning("FluidSynth: %s", message.decode(errors="replace"))
+
+
+fluid_warnings = _Warnings()
+
+
+@contextmanager
+def synthesizer(soundfont: str | Path, rate: int, voices: int = MIN_VOICES) -> Iterator[fluidsynth.Synth]:
+    """A FluidSynth synthesizer with a soundfont.
+
+    While one is open, others of this process, or of one forked from it, share its samples.
+
+    Args:
+        soundfont: the SF2 file.
+        rate: sample rate in Hz.
+        voices: how many samples can sound at once.
+
+    Raises:
+        InputError: the soundfont cannot be loaded.
+    """
+    # synth.dynamic-sample-loading stays off: with it, FluidSynth 2.3 plays some samples wrongly.
+    settings = {"player.timing-source": "sample", "synth.lock-memory": 0, "synth.polyphony": voices}
+    synth = fluidsynth.Synth(gain=GAIN, samplerate=rate, channels=16, **settings)
+    try:
+        # Presets must be updated: otherwise the drum channel has none, and plays nothing.
+        if synth.sfload(str(soundfont), update_midi_preset=1) == fluidsynth.FLUID_FAILED:
+            raise InputError(f"{soundfont}: FluidSynth cannot load it; give another SF2 file as sources.soundfont.path")
+        yield synth
+    finally:
+        synth.delete()
+
 
 def synthesize(midi: str | Path, soundfont: str | Path, sample_rate: int) -> np.ndarray:
-    """Play a MIDI file.
+    """Play a MIDI file, as `fluidsynth -F` does.
 
     The synthesizer runs at a multiple of `sample_rate` near the soundfont's own rate and the result is filtered down:
     played at a lower rate, FluidSynth would fold the cymbals' high partials into the audible range.
@@ -38,7 +114,7 @@ def synthesize(midi: str | Path, soundfont: str | Path, sample_rate: int) -> np.
         sample_rate: of the result, in Hz.
 
     Returns:
-        Mono audio, float32 in -1..1, from time zero until `RELEASE_SECONDS` after the last event.
+        Mono audio, float32, -1..1 being full scale, from time zero until `RELEASE_SECONDS` after the last event.
 
     Raises:
         InputError: the soundfont cannot be loaded.
@@ -46,55 +122,63 @@ def synthesize(midi: str | Path, soundfont: str | Path, sample_rate: int) -> np.
     """
     oversampling = max(1, SOUNDFONT_RATE // sample_rate)
     rate = oversampling * sample_rate
-    frames = round((mido.MidiFile(midi).length + RELEASE_SECONDS) * rate)
-    # A synthesizer for each file: effects and dither carry their state on, and results would depend on the order.
-    synth = fluidsynth.Synth(
-        gain=GAIN,
-        samplerate=rate,
-        channels=16,
-        **{"player.timing-source": "sample", "synth.lock-memory": 0, "synth.dynamic-sample-loading": 1},
-    )
-    try:
-        if synth.sfload(str(soundfont)) == fluidsynth.FLUID_FAILED:
-            raise InputError(f"{soundfont}: FluidSynth cannot load it; give another SF2 file as sources.soundfont.path")
+    file = mido.MidiFile(midi)
+    frames = round((file.length + RELEASE_SECONDS) * rate)
+    n_notes = sum(message.type == "note_on" for track in file.tracks for message in track)
+    voices = min(max(VOICES_PER_NOTE * n_notes, MIN_VOICES), MAX_VOICES)
+    stereo = np.empty((frames, 2), np.float32)
+    # A synthesizer for each file: effects carry their state on, and results would depend on the order.
+    with synthesizer(soundfont, rate, voices) as synth:
         if synth.play_midi_file(str(midi)) == fluidsynth.FLUID_FAILED:
             raise RuntimeError(f"{midi}: FluidSynth cannot play it")
-        samples = synth.get_samples(frames)
+        # Block by block: in a longer call, notes would begin up to 64 blocks (93 ms) early. In floating point, because
+        # the dither of 16-bit samples depends on what else the process has drawn random numbers for.
+        for start in range(0, frames, BLOCK):
+            length = min(BLOCK, frames - start)
+            fluid_synth_write_float(
+                synth.synth, length, stereo.ctypes.data, 2 * start, 2, stereo.ctypes.data, 2 * start + 1, 2
+            )
         fluidsynth.delete_fluid_player(synth.player)
-    finally:
-        synth.delete()
-    mono = samples.reshape(-1, 2).mean(axis=1, dtype=np.float32) / FULL_SCALE
+    mono = stereo.mean(axis=1)
     return resample_poly(mono, 1, oversampling) if oversampling > 1 else mono
 
 
-def trim_silence(audio: np.ndarray, top_db: float) -> np.ndarray:
-    """Cut the start and the end that are `top_db` dB or more below the loudest moment; equals `librosa.effects.trim`.
+def trim_silence(audio: np.ndarray, top_db: float) -> tuple[int, int]:
+    """What to keep so that the start and the end that are `top_db` dB or more below the loudest moment are cut.
 
-    Written out because librosa compiles for seconds before its first call.
+    Equals `librosa.effects.trim`; written out because librosa compiles for seconds before its first call.
 
     Args:
         audio: mono, float [n].
         top_db: positive.
 
     Returns:
-        A view of `audio`; empty where it is silent throughout.
+        The first sample to keep and the one after the last; (0, 0) where all is silent.
     """
     padded = np.pad(audio, TRIM_WINDOW // 2)
     windows = np.lib.stride_tricks.sliding_window_view(padded, TRIM_WINDOW)[::TRIM_HOP]
     loudness = np.sqrt(np.mean(np.square(windows), axis=1))
     if loudness.max() <= SILENCE:
-        return audio[:0]
+        return 0, 0
     decibels = 20 * np.log10(np.maximum(loudness, SILENCE) / loudness.max())
     loud = np.flatnonzero(decibels > -top_db)
-    return audio[loud[0] * TRIM_HOP : min((loud[-1] + 1) * TRIM_HOP, len(audio))]
+    return int(loud[0]) * TRIM_HOP, min((int(loud[-1]) + 1) * TRIM_HOP, len(audio))
 
 
 def render_file(midi: Path, folder: Path, soundfont: str | Path, sample_rate: int, trim_db: float) -> Rendering:
     """Render one MIDI file to `folder/{its name}.flac`, 16 bit; nothing is written where it makes no sound."""
-    audio = trim_silence(synthesize(midi, soundfont, sample_rate), trim_db)
-    if len(audio):
-        soundfile.write(folder / f"{midi.stem}.flac", audio, sample_rate, subtype="PCM_16")
-    return Rendering(int(midi.stem), len(audio) / sample_rate)
+    dropped_before = fluid_warnings.dropped
+    audio = synthesize(midi, soundfont, sample_rate)
+    start, end = trim_silence(audio, trim_db)
+    if end > start:
+        soundfile.write(folder / f"{midi.stem}.flac", audio[start:end], sample_rate, subtype="PCM_16")
+    return Rendering(
+        index=int(midi.stem),
+        seconds=(end - start) / sample_rate,
+        start_s=start / sample_rate,
+        end_s=end / sample_rate,
+        n_dropped=fluid_warnings.dropped - dropped_before,
+    )
 
 
 def render_folder(
@@ -112,11 +196,18 @@ def render_folder(
 
     Returns:
         What became of each MIDI file, in the order of their indices.
+
+    Raises:
+        InputError: the soundfont cannot be loaded.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = sorted(Path(midi).glob("*.mid"), key=lambda file: int(file.stem))
     render = partial(render_file, folder=folder, soundfont=soundfont, sample_rate=sample_rate, trim_db=trim_db)
-    # Forked, not spawned: a spawned process would run the calling script again.
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
-        return list(tqdm(pool.map(render, files), "rendering", len(files), unit="file", mininterval=1))
+    # Forked, not spawned: a spawned process would run the calling script again, and share no samples.
+    fork = multiprocessing.get_context("fork")
+    with synthesizer(soundfont, SOUNDFONT_RATE), ProcessPoolExecutor(processes, fork) as pool:
+        renderings = list(tqdm(pool.map(render, files), "rendering", len(files), unit="file", mininterval=1))
+    if dropped := sum(rendering.n_dropped for rendering in renderings):
+        logger.warning("FluidSynth dropped %d notes: more than %d samples at once", dropped, MAX_VOICES)
+    return renderings

@@ -8,10 +8,21 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Rendering:
-    """What became of one MIDI file: `seconds` of audio; 0 where it makes no sound, and then there is no FLAC."""
+    """What became of one MIDI file.
+
+    Attributes:
+        index: of the sample.
+        seconds: of audio; 0 where it makes no sound, and then there is no FLAC.
+        start_s: where in the music the audio begins, in seconds: silence is trimmed.
+        end_s: where it ends.
+        n_dropped: notes that FluidSynth could not play, for want of voices.
+    """
 
     index: int
     seconds: float
+    start_s: float
+    end_s: float
+    n_dropped: int
 
     @property
     def is_audible(self) -> bool:
@@ -30,7 +41,10 @@ def write_renderings(renderings: list[Rendering], path: str | Path) -> None:
 def read_renderings(path: str | Path) -> list[Rendering]:
     """Read what `write_renderings` wrote."""
     with open(path, newline="") as file:
-        return [Rendering(int(row["index"]), float(row["seconds"])) for row in csv.DictReader(file)]
+        return [
+            Rendering(**{field.name: field.type(row[field.name]) for field in fields(Rendering)})
+            for row in csv.DictReader(file)
+        ]
 
 
 def audible_files(folder: str | Path, renderings: list[Rendering]) -> Iterator[tuple[int, Path]]:

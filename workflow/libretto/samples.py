@@ -1,5 +1,6 @@
 """The samples of a system: the table of their tokens, and a MIDI file for each that holds a valid event."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,7 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from libretto.errors import InputError
-from libretto.midi import tokens_to_midi, valid_events
+from libretto.midi import valid_events
+from libretto.midi_writer import events_to_midi
+
+logger = logging.getLogger("libretto")
 
 SCHEMA = pa.schema(
     [
@@ -19,6 +23,7 @@ SCHEMA = pa.schema(
         ("tokens", pa.list_(pa.int32())),
         ("n_events", pa.int32()),
         ("n_invalid", pa.int32()),
+        ("n_substituted", pa.int32()),  # notes that another instrument plays in the MIDI file, for want of channels
         ("stop", pa.string()),
     ]
 )
@@ -59,6 +64,10 @@ def write_samples(
     for index, (song, prompt, (tokens, stop)) in enumerate(zip(songs, prompts, pieces, strict=True)):
         tokens = np.asarray(tokens, dtype=np.int32)
         events, n_invalid = valid_events(tokens)
+        n_substituted = 0
+        if len(events):
+            file, n_substituted = events_to_midi(events)
+            file.save(str(Path(midi) / f"{index:04d}.mid"))
         rows.append(
             {
                 "index": index,
@@ -68,9 +77,15 @@ def write_samples(
                 "tokens": tokens,
                 "n_events": len(events),
                 "n_invalid": n_invalid,
+                "n_substituted": n_substituted,
                 "stop": stop,
             }
         )
-        if len(events):
-            tokens_to_midi(tokens).save(str(Path(midi) / f"{index:04d}.mid"))
+    if substituted := sum(row["n_substituted"] for row in rows):
+        logger.warning(
+            "%d of %d notes are played by another instrument in the MIDI files: more than 15 melodic instruments sound "
+            "at once, and MIDI has no more channels",
+            substituted,
+            sum(row["n_events"] for row in rows),
+        )
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), table)

@@ -60,6 +60,7 @@ class Score:
         better: which way is better, "lower" or "higher"; None where neither is.
         digits: after the decimal point.
         in_report: whether the report's Table 3 has it too, in columns `report_...`.
+        comparable: whether the report's figure may stand beside this run's.
     """
 
     title: str
@@ -68,6 +69,7 @@ class Score:
     better: str | None
     digits: int
     in_report: bool
+    comparable: bool = True
 
     @property
     def heading(self) -> str:
@@ -77,10 +79,11 @@ class Score:
 
 def scores(embedding: str) -> tuple[Score, ...]:
     """The scores of Table 3, then those that this project adds; FAD's headings name the `embedding`."""
+    as_report = embedding == REPORT_EMBEDDING
     return (
         Score("Val loss", "val_loss", None, "lower", 3, True),
-        Score(f"FAD ({embedding})", "fad", None, "lower", 3, True),
-        Score(f"FAD-sub ({embedding})", "fad_sub_mean", "fad_sub_sem", "lower", 3, True),
+        Score(f"FAD ({embedding})", "fad", None, "lower", 3, True, as_report),
+        Score(f"FAD-sub ({embedding})", "fad_sub_mean", "fad_sub_sem", "lower", 3, True, as_report),
         Score("CLAP", "clap_mean", "clap_sem", "higher", 3, True),
         Score("Val loss, music", "val_loss_music", None, "lower", 3, False),
         Score("… random text", "val_loss_music_random_text", None, None, 3, False),
@@ -168,10 +171,20 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
     )
     if embedding != REPORT_EMBEDDING:
         sentences.append(
-            f"FAD was computed in the embedding '{embedding}', the report's in '{REPORT_EMBEDDING}': "
-            "the two cannot be compared."
+            f"FAD was computed in the embedding '{embedding}', the report's in '{REPORT_EMBEDDING}'. The two cannot be "
+            "compared: the report's are left out."
         )
-    if not clap:
+    sentences.append(
+        "FAD-sub is the mean FAD of random subsets of a system's samples. Its ± is over those subsets, as in the "
+        "report. They overlap, so it is smaller than the spread over newly generated samples (2.6 times, in a "
+        "simulation at the report's sizes): two systems further apart than their ± may still be equally good."
+    )
+    if clap:
+        sentences.append(
+            "CLAP compares each description with windows of 10 s that cover the clip, and takes their mean. The report "
+            "has one random window of each clip, whose expected value this estimates."
+        )
+    else:
         sentences.append("CLAP was not measured: it is switched off in the config (metrics.clap).")
     sentences += [
         "The validation losses of the two families cannot be compared: Llama's is over text and music. 'Val loss, "
@@ -186,7 +199,7 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
 def cells(row: Mapping, score: Score, clap: bool) -> tuple[str, str]:
     """One score of one row as text: this run's and the report's, each `mean ± SEM` where it has an error."""
     report = NOTHING
-    if score.in_report:
+    if score.in_report and score.comparable:
         report = _number(row, f"report_{score.value}", score.error and f"report_{score.error}", score.digits)
     if score.value == "clap_mean" and not clap:
         return NOT_MEASURED, report

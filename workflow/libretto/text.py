@@ -41,7 +41,7 @@ def load_tokenizer(folder: str):
     """The tokenizer of a Llama checkpoint in the hub's format."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def special_id(tokenizer, name: str) -> int:

@@ -162,9 +162,8 @@ def audio_system(wildcards):
 
 
 def sha256_of(models):
-    """What the first of these models must hash to before it is loaded; a user's own `path:` is the user's to trust."""
-    entry = config["sources"]["models"].get(models[0], {}) if models else {}
-    return None if "path" in entry else entry.get("sha256")
+    """What the first of these models must hash to before it is loaded; None where the config does not say."""
+    return config["sources"]["models"].get(models[0], {}).get("sha256") if models else None
 
 
 def scored_files(wildcards):

@@ -7,6 +7,9 @@ from libretto.systems import GROUND_TRUTH, RANDOM_TEXT
 TEMPLATES = "workflow/templates"
 PAGE_TEMPLATES = [f"{TEMPLATES}/style.css", f"{TEMPLATES}/scores.html"]
 
+# Whose audio each system's row plays: the same music with other descriptions is not rendered twice.
+HEARD_AS = [GROUND_TRUTH if name == RANDOM_TEXT else name for name in SYSTEMS]
+
 WEIGHTED = [name for name, variant in config["variants"].items() if variant.get("text_states") == "weighted"]
 
 # The page's figures and what it says of each.
@@ -157,7 +160,8 @@ rule listening_page:
         pairs="<run>/data/pairs.parquet",
         samples=expand("<run>/samples/{system}/tokens.parquet", system=SYSTEMS),
         midi=expand("<run>/samples/{system}/midi", system=SYSTEMS),
-        audio=[f"<run>/audio/{GROUND_TRUTH if name == RANDOM_TEXT else name}" for name in SYSTEMS],
+        audio=[f"<run>/audio/{name}" for name in HEARD_AS],
+        audio_lists=[f"<run>/audio/{name}.csv" for name in HEARD_AS],
         figures=expand("<run>/report/figures/{figure}.png", figure=FIGURES),
         template=f"{TEMPLATES}/index.html",
         templates=PAGE_TEMPLATES,

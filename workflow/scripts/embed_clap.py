@@ -1,21 +1,22 @@
-"""Reads a system's audio, its descriptions and CLAP, embeds both for the CLAP score, writes a row per clip."""
+"""Reads a system's audio, its descriptions and CLAP, embeds both, writes a row per clip: its windows and its text."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from libretto.embeddings.base import embed_files
-from libretto.embeddings.clap import Clap, clip_embedding
+from libretto.embeddings.clap import Clap
 from libretto.log import start_log
 from libretto.renderings import audible_files, read_renderings
 
 log = start_log(snakemake.log[0])
 clap = Clap(snakemake.input.clap, snakemake.input.roberta, snakemake.params.sha256)
 files = audible_files(snakemake.input.audio, read_renderings(snakemake.input.list))
-clips = {index: clip_embedding(windows) for index, windows in embed_files(clap, files).items()}
+clips = embed_files(clap, files)
 samples = pq.read_table(snakemake.input.tokens, columns=["index", "prompt"]).to_pylist()
 prompts = {row["index"]: row["prompt"] for row in samples}
 texts = clap.embed_texts([prompts[index] for index in clips]) if clips else []
 vector = pa.list_(pa.float32())
-table = {"index": pa.array(clips, pa.int32()), "audio": pa.array(clips.values(), vector)}
+windows = pa.array([list(rows) for rows in clips.values()], pa.list_(vector))
+table = {"index": pa.array(clips, pa.int32()), "audio": windows}
 pq.write_table(pa.table(table | {"text": pa.array(list(texts), vector)}), snakemake.output.embeddings)
 log.info("%d clips and descriptions", len(clips))

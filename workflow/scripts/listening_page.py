@@ -7,6 +7,7 @@ import pandas as pd
 
 from libretto.listening import add_samples, choose_samples, render
 from libretto.log import start_log
+from libretto.renderings import read_renderings
 from libretto.systems import System
 from libretto.table import page_values, read_csv
 
@@ -17,6 +18,10 @@ systems = [System(**system) for system in params.systems]
 folders = {
     system.name: {"audio": Path(audio), "midi": Path(midi)}
     for system, audio, midi in zip(systems, snakemake.input.audio, snakemake.input.midi, strict=True)
+}
+audio_starts = {
+    system.name: {rendering.index: rendering.start_s for rendering in read_renderings(path)}
+    for system, path in zip(systems, snakemake.input.audio_lists, strict=True)
 }
 samples = {system.name: pd.read_parquet(path) for system, path in zip(systems, snakemake.input.samples, strict=True)}
 
@@ -40,7 +45,8 @@ prompts = []
 for prompt, places in choose_samples(samples, pairs, systems, params.prompts):
     rows = {system: samples[system].iloc[place] for system, place in places.items()}
     links = {system: copy(system, int(row["index"])) for system, row in rows.items()}
-    add_samples(prompt, rows, systems, links)
+    starts = {system: audio_starts[system].get(int(row["index"]), 0.0) for system, row in rows.items()}
+    add_samples(prompt, rows, systems, links, starts)
     prompts.append(prompt)
 
 figures = [

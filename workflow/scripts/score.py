@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from libretto.embeddings.base import read_embeddings
 from libretto.log import start_log
-from libretto.metrics import clap_scores, fad, fad_sub, mean_and_sem, note_scores
+from libretto.metrics import clap_score, fad, fad_sub, mean_and_sem, note_scores
 from libretto.renderings import read_renderings
 
 
@@ -43,9 +43,10 @@ if files.get("background"):
 if files.get("clap"):
     table = pq.read_table(files.clap)
     check_clips(table["index"].to_pylist(), audible, files.clap)
-    values = []
-    if audible:
-        values = clap_scores(*(np.stack(table[name].to_numpy()) for name in ("audio", "text")))
+    values = [
+        clap_score(np.stack(windows), text)
+        for windows, text in zip(table["audio"].to_numpy(), table["text"].to_numpy(), strict=True)
+    ]
     scores["clap_mean"], scores["clap_sem"] = mean_and_sem(values)
 text = json.dumps(scores | {"details": details}, indent=1, allow_nan=False)
 Path(snakemake.output.scores).write_text(text + "\n")

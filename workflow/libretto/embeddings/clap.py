@@ -2,7 +2,7 @@
 
 The package crops clips of more than 10 s at random. Here every clip is heard whole, in windows of exactly 10 s: as
 few as cover it, spread evenly from its start to its end (a clip of 25 s: from 0, 7.5 and 15 s), so that they overlap
-where they must. A shorter clip is repeated as often as it fits and filled up with silence, as the package does it.
+where they must. A shorter clip is repeated as often as it fits and padded with silence, as in the package.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 from libretto.device import select_device
 from libretto.embeddings.base import Embedder
-from libretto.embeddings.checkpoint import check_weights, tokenizers_of_laion_clap
+from libretto.embeddings.checkpoint import tokenizers_of_laion_clap, untrusted_weights
 
 WINDOW_SECONDS = 10
 TEXTS_AT_ONCE = 64
@@ -25,13 +25,12 @@ class Clap(Embedder):
     sample_rate = 48_000
 
     def __init__(self, weights: str, roberta: str, sha256: str | None):
-        check_weights(weights, sha256)
         weights = Path(weights).resolve()
-        with tokenizers_of_laion_clap(roberta):
+        with untrusted_weights(weights, sha256), tokenizers_of_laion_clap(roberta):
             from laion_clap import CLAP_Module
 
             self._model = CLAP_Module(enable_fusion=False, device=select_device(), amodel="HTSAT-base")
-        self._model.load_ckpt(str(weights), verbose=False)
+            self._model.load_ckpt(str(weights), verbose=False)
         self._model.eval()
 
     @torch.no_grad()
@@ -53,9 +52,3 @@ def split_windows(audio: np.ndarray, length: int) -> np.ndarray:
         return audio[None]
     starts = np.linspace(0, len(audio) - length, -(-len(audio) // length)).round().astype(int)
     return np.stack([audio[start : start + length] for start in starts])
-
-
-def clip_embedding(windows: np.ndarray) -> np.ndarray:
-    """The embedding of a clip: the mean of its windows' [k, d], at unit length."""
-    mean = windows.mean(axis=0)
-    return mean / np.linalg.norm(mean)

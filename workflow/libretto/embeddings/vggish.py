@@ -13,7 +13,7 @@ from torchvggish.vggish_input import waveform_to_examples
 
 from libretto.device import select_device
 from libretto.embeddings.base import Embedder
-from libretto.embeddings.checkpoint import check_weights, tokenizers_of_laion_clap
+from libretto.embeddings.checkpoint import tokenizers_of_laion_clap, untrusted_weights
 
 SHORTEST = 400 + 95 * 160  # samples of one example: 96 windows of 25 ms every 10 ms
 
@@ -25,11 +25,10 @@ class VGGish(Embedder):
     sample_rate = 16_000
 
     def __init__(self, weights: str, sha256: str | None):
-        check_weights(weights, sha256)
         self._device = select_device()
         with tokenizers_of_laion_clap():
             from frechet_audio_distance import FrechetAudioDistance
-        with _torch_hub_of(Path(weights)) as folder:
+        with untrusted_weights(weights, sha256), _torch_hub_of(Path(weights)) as folder:
             self._model = FrechetAudioDistance(folder, "vggish", sample_rate=self.sample_rate).model.to(self._device)
 
     @torch.no_grad()

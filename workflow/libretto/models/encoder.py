@@ -37,6 +37,6 @@ class TextEncoder:
 
 def text_shape(folder: str, text_states: str) -> dict[str, int]:
     """What an AMT variant must know of its text encoder: the width of its states and how many there are per token."""
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     layers = config.num_hidden_layers + 1 if text_states == "weighted" else 1
     return {"text_hidden_size": config.hidden_size, "text_layers": layers}

@@ -58,7 +58,7 @@ class LlamaForTextToMusic(LlamaForCausalLM):
         del settings["model_type"]
         model = cls.from_pretrained(folder, config=LlamaMusicConfig.from_dict(settings), dtype=torch.float32)
         if amt_folder is not None:
-            amt = AutoModelForCausalLM.from_pretrained(amt_folder, dtype=torch.float32)
+            amt = AutoModelForCausalLM.from_pretrained(amt_folder, dtype=torch.float32, trust_remote_code=False)
             model.init_from_amt(amt.get_input_embeddings().weight)
         return model
 
