@@ -4,14 +4,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch.nn import functional
 from transformers import (
+    AutoModelForCausalLM,
     LogitsProcessorList,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
-from libretto import device, vocab
+from libretto import device, sampling, vocab
 from libretto.chunks import collate_llama, pad_prompts
 from libretto.errors import InputError
 from libretto.midi import midi_to_tokens
@@ -60,6 +62,52 @@ def test_generation_with_a_cache_sees_what_the_full_forward_sees(make_tiny, fami
         full = variant.model(ids, use_cache=False).logits
         logits = torch.stack([full[r, len(p) : len(p) + 9] for r, p in enumerate(prompts)])
     torch.testing.assert_close(torch.stack(seen, 1), logits, atol=2e-5, rtol=1e-5)
+
+
+@pytest.fixture(params=[None, "static"])
+def cache(request, monkeypatch):
+    """The cache on the CPU, and the one on a GPU."""
+    options = sampling._options
+    changes = {"cache_implementation": request.param, "max_cache_len": 200 if request.param else None}
+    monkeypatch.setattr(sampling, "_options", lambda *args: {**options(*args), **changes})
+
+
+@pytest.fixture
+def nan_without_keys(monkeypatch):
+    """A function that makes SDPA return NaN for queries with no key to attend to, as some kernels do."""
+    attention = functional.scaled_dot_product_attention
+
+    def with_nan(*args, attn_mask=None, **kwargs):
+        outputs = attention(*args, attn_mask=attn_mask, **kwargs)
+        return outputs if attn_mask is None else outputs.masked_fill(~attn_mask.any(-1, keepdim=True), torch.nan)
+
+    return lambda: monkeypatch.setattr(functional, "scaled_dot_product_attention", with_nan)
+
+
+@pytest.mark.usefixtures("cache")
+def test_padding_attends_to_something(make_tiny, family, nan_without_keys):
+    """And the tokens are those with transformers' own mask, in which it attends to nothing."""
+
+    def with_transformers_mask():
+        variant = make_tiny(family)
+        generator = conditioned(variant)
+        variant.model.set_attn_implementation("sdpa")
+        return generator
+
+    expected = draw(with_transformers_mask())
+    assert draw(conditioned(make_tiny(family))) == expected
+    nan_without_keys()
+    assert draw(conditioned(make_tiny(family))) == expected
+    with pytest.raises(RuntimeError, match="nan"):
+        draw(with_transformers_mask())
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_published_amt_has_no_padding(amt_folder, nan_without_keys):
+    generator = unconditional(AutoModelForCausalLM.from_pretrained(amt_folder))
+    expected = draw(generator)
+    nan_without_keys()
+    assert draw(generator) == expected
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1.1])
@@ -118,8 +166,6 @@ def test_draws_follow_from_seed_system_and_batch(make_tiny):
 
 
 def test_the_published_amt_needs_no_text(amt_folder):
-    from transformers import AutoModelForCausalLM
-
     generator = unconditional(AutoModelForCausalLM.from_pretrained(amt_folder))
     pieces = draw(generator)
     assert [len(tokens) for tokens, _ in pieces] == [9] * len(CAPTIONS)
@@ -127,8 +173,6 @@ def test_the_published_amt_needs_no_text(amt_folder):
 
 
 def test_more_music_than_amt_has_positions_for_is_refused(make_tiny, amt_folder):
-    from transformers import AutoModelForCausalLM
-
     published = unconditional(AutoModelForCausalLM.from_pretrained(amt_folder))
     for generator in (published, conditioned(make_tiny("amt"))):
         with pytest.raises(InputError, match=r"97 music tokens, .* 96 positions: lower sampling\.max_new_tokens"):

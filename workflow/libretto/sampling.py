@@ -11,6 +11,7 @@ from libretto import vocab
 from libretto.chunks import pad_prompts
 from libretto.device import can_compile
 from libretto.models.amt import AmtForTextToMusic, check_length
+from libretto.models.attention import LEFT_PADDED
 from libretto.seeds import stable_seed
 from libretto.variants import Variant
 
@@ -51,6 +52,7 @@ def sample(
 def conditioned(variant: Variant) -> Generator:
     """Generates with a text-to-music model of either family."""
     variant.model.eval()
+    variant.model.set_attn_implementation(LEFT_PADDED)
     amt = isinstance(variant.model, AmtForTextToMusic)
     return partial(_generate_amt if amt else _generate_llama, variant)
 
