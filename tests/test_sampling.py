@@ -1,29 +1,52 @@
 """Sampling: what is drawn, from which distribution, and what is written."""
 
+import contextlib
+import json
+import random
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcards
+from torch.nn import functional
 from transformers import (
+    AutoModelForCausalLM,
     LogitsProcessorList,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
-from libretto import device, vocab
+from libretto import device, sampling, vocab
 from libretto.chunks import collate_llama, pad_prompts
 from libretto.errors import InputError
 from libretto.midi import midi_to_tokens
 from libretto.samples import middle_chunk, read_songs, write_samples
 from libretto.sampling import Nucleus, conditioned, sample, unconditional
-from tests.conftest import CAPTIONS
+from tests.checkout import ROOT, jobs_of
+from tests.conftest import CAPTIONS, TEXT, variant_settings, write_split
 
 SETTINGS = {"batch_size": 3, "max_new_tokens": 9, "top_p": 0.98, "top_k": 0}
 
 
-def draw(generator, captions=CAPTIONS, seed=0, name="system", temperature=1.0, **settings):
-    return list(sample(generator, captions, {**SETTINGS, **settings}, temperature, seed, name))
+@pytest.fixture
+def draw(tmp_path_factory):
+    """A function of a generator to its pieces, by default all newly sampled."""
+
+    def draw(generator, captions=CAPTIONS, seed=0, name="system", temperature=1.0, folder=None, **settings):
+        folder = folder or tmp_path_factory.mktemp("batches")
+        return list(sample(generator, captions, {**SETTINGS, **settings}, temperature, seed, name, folder))
+
+    return draw
 
 
 class Greedy(Nucleus):
@@ -62,6 +85,52 @@ def test_generation_with_a_cache_sees_what_the_full_forward_sees(make_tiny, fami
     torch.testing.assert_close(torch.stack(seen, 1), logits, atol=2e-5, rtol=1e-5)
 
 
+@pytest.fixture(params=[None, "static"])
+def cache(request, monkeypatch):
+    """The cache on the CPU, and the one on a GPU."""
+    options = sampling._options
+    changes = {"cache_implementation": request.param, "max_cache_len": 200 if request.param else None}
+    monkeypatch.setattr(sampling, "_options", lambda *args: {**options(*args), **changes})
+
+
+@pytest.fixture
+def nan_without_keys(monkeypatch):
+    """A function that makes SDPA return NaN for queries with no key to attend to, as some kernels do."""
+    attention = functional.scaled_dot_product_attention
+
+    def with_nan(*args, attn_mask=None, **kwargs):
+        outputs = attention(*args, attn_mask=attn_mask, **kwargs)
+        return outputs if attn_mask is None else outputs.masked_fill(~attn_mask.any(-1, keepdim=True), torch.nan)
+
+    return lambda: monkeypatch.setattr(functional, "scaled_dot_product_attention", with_nan)
+
+
+@pytest.mark.usefixtures("cache")
+def test_padding_attends_to_something(make_tiny, draw, family, nan_without_keys):
+    """And the tokens are those with transformers' own mask, in which it attends to nothing."""
+
+    def with_transformers_mask():
+        variant = make_tiny(family)
+        generator = conditioned(variant)
+        variant.model.set_attn_implementation("sdpa")
+        return generator
+
+    expected = draw(with_transformers_mask())
+    assert draw(conditioned(make_tiny(family))) == expected
+    nan_without_keys()
+    assert draw(conditioned(make_tiny(family))) == expected
+    with pytest.raises(RuntimeError, match="nan"):
+        draw(with_transformers_mask())
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_published_amt_has_no_padding(amt_folder, draw, nan_without_keys):
+    generator = unconditional(AutoModelForCausalLM.from_pretrained(amt_folder))
+    expected = draw(generator)
+    nan_without_keys()
+    assert draw(generator) == expected
+
+
 @pytest.mark.parametrize("temperature", [1.0, 1.1])
 @pytest.mark.parametrize("top_k", [0, 5])
 @pytest.mark.parametrize("spread", [0.5, 3.0, 8.0])
@@ -78,7 +147,7 @@ def test_nucleus_is_that_of_transformers(temperature, top_k, spread, monkeypatch
     torch.testing.assert_close(ours[:, 100:], expected)
 
 
-def test_samples_are_music_and_end_at_the_length(make_tiny, family):
+def test_samples_are_music_and_end_at_the_length(draw, make_tiny, family):
     pieces = draw(conditioned(make_tiny(family)))
     assert len(pieces) == len(CAPTIONS)
     for tokens, stop in pieces:
@@ -88,7 +157,7 @@ def test_samples_are_music_and_end_at_the_length(make_tiny, family):
     assert len({tuple(tokens) for tokens, _ in pieces}) == len(pieces)
 
 
-def test_the_separator_ends_a_piece(make_tiny, family, monkeypatch):
+def test_the_separator_ends_a_piece(draw, make_tiny, family, monkeypatch):
     """A row that ended is padded with separators while the others go on."""
     plain = Nucleus.__call__
     steps = []
@@ -107,7 +176,7 @@ def test_the_separator_ends_a_piece(make_tiny, family, monkeypatch):
     assert vocab.SEPARATOR not in pieces[1][0]
 
 
-def test_draws_follow_from_seed_system_and_batch(make_tiny):
+def test_draws_follow_from_seed_system_and_batch(draw, make_tiny):
     generator = conditioned(make_tiny("llama"))
     first = draw(generator)
     torch.manual_seed(1234)
@@ -117,25 +186,21 @@ def test_draws_follow_from_seed_system_and_batch(make_tiny):
     assert draw(generator, name="another") != first
 
 
-def test_the_published_amt_needs_no_text(amt_folder):
-    from transformers import AutoModelForCausalLM
-
+def test_the_published_amt_needs_no_text(draw, amt_folder):
     generator = unconditional(AutoModelForCausalLM.from_pretrained(amt_folder))
     pieces = draw(generator)
     assert [len(tokens) for tokens, _ in pieces] == [9] * len(CAPTIONS)
     assert draw(generator, ["other", "captions", "change", "nothing", "here"]) == pieces
 
 
-def test_more_music_than_amt_has_positions_for_is_refused(make_tiny, amt_folder):
-    from transformers import AutoModelForCausalLM
-
+def test_more_music_than_amt_has_positions_for_is_refused(draw, make_tiny, amt_folder):
     published = unconditional(AutoModelForCausalLM.from_pretrained(amt_folder))
     for generator in (published, conditioned(make_tiny("amt"))):
         with pytest.raises(InputError, match=r"97 music tokens, .* 96 positions: lower sampling\.max_new_tokens"):
             draw(generator, CAPTIONS[:1], max_new_tokens=97)
 
 
-def test_the_prompts_logits_are_not_computed(make_tiny, family, monkeypatch):
+def test_the_prompts_logits_are_not_computed(draw, make_tiny, family, monkeypatch):
     """A prompt has up to 256 tokens, 55,030 logits each; only the last one's are sampled from."""
     variant, shapes = make_tiny(family), []
     head = variant.model.lm_head if family == "amt" else variant.model.expanded_lm_head
@@ -186,3 +251,215 @@ def test_human_music_is_the_middle_chunk(splits):
     assert len(read_songs(splits["test"], None, ["lmd_id"])) == 5
     with pytest.raises(InputError, match=r"sampling\.n to at most 5"):
         read_songs(splits["test"], 6, ["lmd_id"])
+
+
+# ---- Interrupted generations ----
+
+
+def stop_after(generator, n):
+    """The generator, interrupted after `n` batches, and the batches that it was asked for."""
+    calls = []
+
+    def generate(captions, **options):
+        if len(calls) == n:
+            raise KeyboardInterrupt
+        calls.append(captions)
+        return generator(captions, **options)
+
+    return generate, calls
+
+
+def test_a_generation_resumes_after_its_finished_batches(make_tiny, draw, family, tmp_path, capsys):
+    generator = conditioned(make_tiny(family))
+    expected = draw(generator, batch_size=1)
+    interrupted, _ = stop_after(generator, 3)
+    with pytest.raises(KeyboardInterrupt):
+        draw(interrupted, folder=tmp_path, batch_size=1)
+    capsys.readouterr()
+    resumed, calls = stop_after(generator, 5)
+    assert draw(resumed, folder=tmp_path, batch_size=1) == expected
+    assert calls == [[caption] for caption in CAPTIONS[3:]]
+    bar = capsys.readouterr().err
+    assert "3/5" in bar
+    assert "0/5" not in bar
+
+
+def test_the_separator_is_kept_with_the_batch(draw, tmp_path):
+    rows = torch.tensor([[5, vocab.SEPARATOR, vocab.SEPARATOR], [5, 6, 7]])
+    pieces = [draw(lambda *args, **kwargs: rows, CAPTIONS[:2], folder=tmp_path) for _ in range(2)]
+    assert pieces == [[([5], "separator"), ([5, 6, 7], "length")]] * 2
+
+
+def test_a_damaged_batch_is_sampled_again(draw, tmp_path, caplog):
+    """Every truncation, every byte changed, and what a power cut leaves: zeros."""
+    rows = torch.arange(6).reshape(2, 3)
+    generator, calls = stop_after(lambda *args, **kwargs: rows, 1)
+    expected = draw(generator, CAPTIONS[:2], folder=tmp_path)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    draws = random.Random(0)
+    damaged = [whole[:n] for n in range(len(whole))] + [bytes(len(whole))]
+    for i, byte in enumerate(whole):
+        damaged.append(whole[:i] + bytes([byte ^ draws.randrange(1, 256)]) + whole[i + 1 :])
+    for content in damaged:
+        path.write_bytes(content)
+        calls.clear()
+        assert draw(generator, CAPTIONS[:2], folder=tmp_path) == expected
+        assert len(calls) == 1
+        assert path.read_bytes() == whole
+    assert f"{path} is damaged" in caplog.text
+
+
+def as_events(generator):
+    """The generator, its tokens moved to where those of an event belong, so that every piece has a MIDI file."""
+
+    def generate(*args, **kwargs):
+        rows = generator(*args, **kwargs).unflatten(1, (-1, 3)) % 100
+        return (rows + torch.tensor([0, vocab.DURATION_OFFSET, vocab.NOTE_OFFSET])).flatten(1)
+
+    return generate
+
+
+@pytest.fixture
+def generate(make_tiny, llama_folder, splits, tmp_path, monkeypatch):
+    """A function that runs generate.py as its rule does, and returns the batches that it sampled.
+
+    It is interrupted after `n` batches; `changes` are of the inputs and the params, `sampling` of that param.
+    """
+    monkeypatch.setattr("libretto.log.start_log", lambda path: None)
+    make_tiny("llama").model.save_pretrained(tmp_path / "model")
+    text = {key: TEXT[key] for key in ("max_tokens", "instruction", "instruction_without_description")}
+
+    def generate(folder, n=None, sampling=(), **changes):
+        inputs = {"model": str(tmp_path / "model"), "text_model": llama_folder, "test": splits["test"]}
+        params = {
+            "settings": {"variant": {"family": "llama"}, "text": text},
+            "sampling": {**SETTINGS, "n": 5, "batch_size": 2, **dict(sampling)},
+            "temperature": 1.0,
+            "seed": 0,
+            "batches": str(folder / "batches"),
+            "code": "0123456789abcdef",
+        }
+        job = SimpleNamespace(
+            input=InputFiles(fromdict={name: str(changes.pop(name, path)) for name, path in inputs.items()}),
+            output=OutputFiles(fromdict={"tokens": str(folder / "tokens.parquet"), "midi": str(folder / "midi")}),
+            params=Params(fromdict={**params, **changes}),
+            wildcards=Wildcards(fromdict={"system": "llama-t1.0"}),
+            log=Log(toclone=["generate.log"]),
+        )
+        sampled = []
+
+        def stopping(variant):
+            generator, calls = stop_after(as_events(conditioned(variant)), n)
+            sampled.append(calls)
+            return generator
+
+        monkeypatch.setattr("libretto.sampling.conditioned", stopping)
+        with contextlib.nullcontext() if n is None else pytest.raises(KeyboardInterrupt):
+            runpy.run_path(str(ROOT / "workflow/scripts/generate.py"), {"snakemake": job})
+        return sampled[0]
+
+    return generate
+
+
+def outputs(folder):
+    """The bytes of every file below `folder`."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_interrupted_generation_writes_the_same_files(generate, tmp_path):
+    undisturbed, interrupted = tmp_path / "undisturbed", tmp_path / "interrupted"
+    assert len(generate(undisturbed)) == 3
+    assert len(list(undisturbed.glob("midi/*.mid"))) == 5
+    generate(interrupted, n=2)
+    shutil.rmtree(interrupted / "midi")  # as Snakemake does
+    assert generate(interrupted) == [CAPTIONS[4:]]
+    assert outputs(interrupted) == outputs(undisturbed)
+    assert len(generate(interrupted)) == 3  # nothing is kept of a finished one
+
+
+def test_no_batch_is_taken_for_another_generations(generate, splits, llama_folder, make_tiny, tmp_path):
+    generate(tmp_path, n=2)
+    assert len(outputs(tmp_path / "batches")) == 2
+    model = make_tiny("llama").model
+    with torch.no_grad():
+        model.music_embedding.weight[0, 0] += 1
+    model.save_pretrained(tmp_path / "other_model")
+    copies = {
+        "text_model": shutil.copytree(llama_folder, tmp_path / "text_model"),
+        "test": shutil.copyfile(splits["test"], tmp_path / "test.parquet"),
+    }
+    shutil.copytree(llama_folder, tmp_path / "other_text_model")
+    (tmp_path / "other_text_model" / "another_file").touch()
+    changes = [
+        *({"sampling": change} for change in ({"top_p": 0.9}, {"top_k": 5}, {"batch_size": 3}, {"max_new_tokens": 6})),
+        {"temperature": 1.1},
+        {"seed": 1},
+        {"code": "another"},
+        {"model": tmp_path / "other_model"},
+        {"text_model": tmp_path / "other_text_model"},
+        {"test": write_split(tmp_path / "other.parquet", 5, 7)},
+    ]
+    for n_others, change in enumerate(changes, 1):
+        assert len(generate(tmp_path, n=1, **change)) == 1, change
+        assert len(outputs(tmp_path / "batches")) == 2 + n_others, change
+    assert generate(tmp_path, **copies) == [CAPTIONS[4:]]  # the same content under another name is the same
+
+
+SAMPLES = "results/kill/samples/killed-t1.0"
+
+
+@pytest.fixture
+def start_snakemake(make_tiny, llama_folder, splits):
+    """A function that starts Snakemake in a new folder, to sample 12 batches of a tiny model there."""
+
+    def start(folder, retries):
+        (folder / "results/kill/data/splits").mkdir(parents=True)
+        shutil.copyfile(splits["train"], folder / "results/kill/data/splits/test.parquet")
+        make_tiny("llama").model.save_pretrained(folder / "results/kill/train/killed/model")
+        source = {"path": str(ROOT / "README.md")}  # generation reads no archive and no soundfont; a path that exists
+        experiment = {
+            "run": "kill",
+            "sources": {
+                **dict.fromkeys(("lmd", "midicaps", "soundfont"), source),
+                "models": {"tiny-llama": {"path": llama_folder}},
+            },
+            "text": TEXT,
+            "variants": {"killed": {**variant_settings("llama"), "base": "tiny-llama", "temperatures": [1.0]}},
+            "sampling": {"n": 12, "batch_size": 1, "max_new_tokens": 30, "top_k": 50},
+            "metrics": {"fad_sub": {"size": 2}},
+        }
+        (folder / "experiment.json").write_text(json.dumps(experiment))
+        files = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(ROOT / "config.yaml"), "experiment.json"]
+        options = ["--cores", "1", "--retries", str(retries), "--allowed-rules", "generate"]
+        arguments = [sys.executable, "-m", "snakemake", *files, *options, "--", f"{SAMPLES}/tokens.parquet"]
+        with (folder / "output").open("w") as output:
+            return subprocess.Popen(arguments, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+
+    return start
+
+
+@pytest.mark.slow
+def test_a_killed_job_ends_like_an_undisturbed_one(start_snakemake, tmp_path):
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert start_snakemake(undisturbed, retries=0).wait() == 0, (undisturbed / "output").read_text()[-3000:]
+    process = start_snakemake(killed, retries=2)
+    seen = [0]
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        while len(list(killed.glob(f"{SAMPLES}/batches/*/*.xz"))) < seen[-1] + 3:
+            assert process.poll() is None, (killed / "output").read_text()[-3000:]
+            time.sleep(0.01)
+        jobs = jobs_of(process, ".snakemake/scripts")
+        for job in jobs:  # the shell too, as a scheduler does
+            with contextlib.suppress(psutil.NoSuchProcess):
+                job.send_signal(number)
+        _, alive = psutil.wait_procs(jobs, timeout=5)
+        assert not alive
+        seen.append(len(list(killed.glob(f"{SAMPLES}/batches/*/*.xz"))))
+    assert process.wait() == 0, (killed / "output").read_text()[-3000:]
+    output = (killed / "output").read_text()
+    assert seen[-1] < 12
+    assert all(f": {n} of 12 batches are finished" in output for n in seen[1:])
+    tokens = [(folder / SAMPLES / "tokens.parquet").read_bytes() for folder in (undisturbed, killed)]
+    assert tokens[0] == tokens[1]
+    assert not list((killed / SAMPLES).glob("batches"))

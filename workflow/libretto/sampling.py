@@ -1,7 +1,11 @@
 """Nucleus sampling of music from either family and from AMT as published (report, section 5.1, inference)."""
 
+import json
+import logging
+import lzma
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -10,18 +14,22 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from libretto import vocab
 from libretto.chunks import pad_prompts
 from libretto.device import can_compile
+from libretto.files import written_whole
 from libretto.models.amt import AmtForTextToMusic, check_length
+from libretto.models.attention import LEFT_PADDED
 from libretto.seeds import stable_seed
 from libretto.variants import Variant
 
 # A function of captions, max_new_tokens and a maker of `Nucleus` to the new tokens [captions, tokens], in AMT's ids.
 Generator = Callable[..., torch.Tensor]
 
+logger = logging.getLogger("libretto")
+
 
 def sample(
-    generator: Generator, captions: list[str], settings: dict, temperature: float, seed: int, name: str
+    generator: Generator, captions: list[str], settings: dict, temperature: float, seed: int, name: str, folder: Path
 ) -> Iterator[tuple[list[int], str]]:
-    """One piece per caption, batch by batch.
+    """One piece per caption, batch by batch; resumes after the batches that an interrupted call left in `folder`.
 
     Args:
         generator: of `conditioned` or `unconditional`.
@@ -30,27 +38,55 @@ def sample(
         temperature: what the logits are divided by.
         seed: the config's; each batch's draws follow from it, the system's name and the batch's number.
         name: of the system.
+        folder: an existing one, for the finished batches of this model and these arguments alone.
 
     Yields:
         The tokens sampled (AMT's ids, without the start token and the separator) and why they end: `length` or
         `separator`.
     """
     size = settings["batch_size"]
-    for batch, start in enumerate(tqdm(range(0, len(captions), size), name, unit="batch")):
-        torch.manual_seed(stable_seed(seed, name, batch))
-        rows = generator(
-            captions[start : start + size],
-            max_new_tokens=settings["max_new_tokens"],
-            nucleus=partial(Nucleus, temperature=temperature, top_p=settings["top_p"], top_k=settings["top_k"]),
-        )
-        for row in rows.tolist():
-            ended = vocab.SEPARATOR in row
-            yield (row[: row.index(vocab.SEPARATOR)] if ended else row), ("separator" if ended else "length")
+    starts = range(0, len(captions), size)
+    paths = [folder / f"{batch:05d}.json.xz" for batch in range(len(starts))]
+    batches = [_read_batch(path) for path in paths]
+    n_finished = len(starts) - batches.count(None)
+    if n_finished:
+        logger.info("resuming from %s: %d of %d batches are finished", folder, n_finished, len(starts))
+    with tqdm(total=len(starts), desc=name, unit="batch", initial=n_finished) as progress:
+        for batch, start in enumerate(starts):
+            if batches[batch] is None:
+                torch.manual_seed(stable_seed(seed, name, batch))
+                batches[batch] = generator(
+                    captions[start : start + size],
+                    max_new_tokens=settings["max_new_tokens"],
+                    nucleus=partial(Nucleus, temperature=temperature, top_p=settings["top_p"], top_k=settings["top_k"]),
+                ).tolist()
+                _write_batch(paths[batch], batches[batch])
+                progress.update()
+            for row in batches[batch]:
+                ended = vocab.SEPARATOR in row
+                yield (row[: row.index(vocab.SEPARATOR)] if ended else row), ("separator" if ended else "length")
+
+
+def _read_batch(path: Path) -> list[list[int]] | None:
+    """The rows of a finished batch; None where it is not finished, or its file fails xz's checksums."""
+    try:
+        return json.loads(lzma.decompress(path.read_bytes(), lzma.FORMAT_XZ))
+    except FileNotFoundError:
+        return None
+    except lzma.LZMAError as error:
+        logger.warning("%s is damaged (%s): its batch is sampled again", path, error)
+        return None
+
+
+def _write_batch(path: Path, rows: list[list[int]]) -> None:
+    with written_whole(path) as (part,):
+        part.write_bytes(lzma.compress(json.dumps(rows).encode()))
 
 
 def conditioned(variant: Variant) -> Generator:
     """Generates with a text-to-music model of either family."""
     variant.model.eval()
+    variant.model.set_attn_implementation(LEFT_PADDED)
     amt = isinstance(variant.model, AmtForTextToMusic)
     return partial(_generate_amt if amt else _generate_llama, variant)
 

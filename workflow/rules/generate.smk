@@ -26,6 +26,8 @@ rule generate:
         sampling=config["sampling"],
         temperature=lambda wildcards: SYSTEMS[wildcards.system].temperature,
         seed=config["seed"],
+        # Outside the outputs, which Snakemake deletes when a job fails or starts again.
+        batches=lambda wildcards: f"results/{config['run']}/samples/{wildcards.system}/batches",
         code=code("generate.py"),
     message:
         "Sampling {wildcards.system}"

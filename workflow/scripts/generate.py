@@ -1,7 +1,13 @@
-"""Reads a trained variant (or AMT as published) and the test descriptions, samples a piece for each, writes all."""
+"""Reads a trained variant (or AMT as published) and the test descriptions, samples a piece for each, writes all.
+
+Batches are kept as they are finished; an interrupted generation resumes after them when it is called again.
+"""
+
+from pathlib import Path
 
 from transformers import AutoModelForCausalLM
 
+from libretto.checkpoints import remove, training_hash
 from libretto.device import inference_dtype, select_device
 from libretto.log import start_log
 from libretto.samples import read_songs, write_samples
@@ -20,5 +26,11 @@ else:
     generator = conditioned(make_variant(model, variant, text, snakemake.input.text_model, device))
 songs = read_songs(snakemake.input.test, params.sampling["n"], ["lmd_id", "caption"])
 captions = [song["caption"] for song in songs]
-pieces = sample(generator, captions, params.sampling, params.temperature, params.seed, snakemake.wildcards.system)
+system, batches = snakemake.wildcards.system, Path(params.batches)
+# Named by all that the tokens depend on.
+settings = {"system": system, "device": device.type, **dict(params.items())}
+folder = batches / training_hash(settings, list(snakemake.input))
+folder.mkdir(parents=True, exist_ok=True)
+pieces = sample(generator, captions, params.sampling, params.temperature, params.seed, system, folder)
 write_samples(songs, songs, pieces, snakemake.output.tokens, snakemake.output.midi)
+remove(batches)
