@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,10 +118,11 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_weights_of_another_hash_are_not_loaded(tmp_path):
+def test_weights_of_another_hash_are_not_loaded(tmp_path, caplog):
     weights = tmp_path / "vggish.pth"
     weights.write_bytes(b"something else")
     check_weights(weights, None)
+    assert caplog.messages == [f"{weights} has no sha256: in the config; it is trusted to be the right file"]
     check_weights(weights, sha256(weights))
     for name, paths in (("vggish", [weights]), ("clap", [weights, tmp_path])):
         with pytest.raises(InputError, match=r"vggish\.pth has SHA-256"):
@@ -191,8 +194,36 @@ def random_clap(tmp_path_factory):
         module = CLAP_Module(enable_fusion=False, device="cpu", amodel="HTSAT-base")
     state = {f"module.{name}": tensor for name, tensor in module.model.state_dict().items()}
     state["module.text_branch.embeddings.position_ids"] = torch.arange(514)[None]
-    torch.save({"state_dict": state}, folder / "clap.pt")
+    # Training scripts leave NumPy's numbers in it, which torch refuses where it reads weights only.
+    best = {"epoch": 15, "accuracy": np.float64(90.14), "step": np.int64(1)}
+    torch.save({"state_dict": state, "name": "clap", **best}, folder / "clap.pt")
     return folder / "clap.pt", roberta, module
+
+
+class Attack:
+    """Its pickle makes a file when it is loaded."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vggish", "clap"])
+def test_a_checkpoint_that_runs_code_is_refused(name, random_clap, tmp_path):
+    _, roberta, _ = random_clap
+    weights, trace = tmp_path / "weights.pt", tmp_path / "trace"
+    torch.save({"state_dict": {"module.weight": torch.ones(1)}, "epoch": Attack(trace)}, weights)
+    torch.load(weights, weights_only=False)
+    assert trace.exists()
+    trace.unlink()
+    with pytest.raises(InputError, match=r"weights\.pt is not a checkpoint of weights alone") as error:
+        make_embedder(name, [str(weights), str(roberta)][: 1 + (name == "clap")], sha256(weights))
+    assert "\n" not in str(error.value)
+    assert not trace.exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
 @pytest.mark.slow
@@ -229,9 +260,3 @@ def test_clap_windows_cover_a_clip(seconds, starts):
     assert windows[:, 0].tolist() == [100 * start for start in starts]
     assert set(windows.ravel()) == set(audio)
     assert windows.shape[1] == min(1000, len(audio))
-
-
-def test_clap_embedding_of_a_clip():
-    from libretto.embeddings.clap import clip_embedding
-
-    np.testing.assert_allclose(clip_embedding(np.array([[1.0, 0.0], [0.0, 1.0]])), np.sqrt([0.5, 0.5]))

@@ -116,7 +116,7 @@ def test_samples_say_what_was_wanted_and_heard(samples, pairs):
     ((prompt, places),) = choose_samples(samples, pairs, SYSTEMS, 1)
     rows = {system: samples[system].iloc[place] for system, place in places.items()}
     links = {system: {"audio": f"{system}.flac"} for system in rows} | {LLAMA.name: {}}
-    add_samples(prompt, rows, SYSTEMS, links)
+    add_samples(prompt, rows, SYSTEMS, links, dict.fromkeys(rows, 0.0))
     truth, random, llama = prompt.samples
     assert [(i.name, i.state) for i in truth.instruments] == [
         ("Piano", "wanted, heard"),
@@ -129,11 +129,21 @@ def test_samples_say_what_was_wanted_and_heard(samples, pairs):
     assert llama.roll is None
 
 
+def test_the_playhead_begins_where_the_audio_does(samples, pairs):
+    ((prompt, _),) = choose_samples(samples, pairs, [GROUND_TRUTH], 1)
+    row = samples[GROUND_TRUTH.name].iloc[0].copy()
+    row["tokens"] = event(300, 50, PIANO, 60)
+    # The roll begins with the note, at 3 s; the audio was cut from 3.02 s of the music on.
+    add_samples(prompt, {GROUND_TRUTH.name: row}, [GROUND_TRUTH], {GROUND_TRUTH.name: {}}, {GROUND_TRUTH.name: 3.02})
+    (sample,) = prompt.samples
+    assert sample.playhead_start == pytest.approx(0.02)
+
+
 def test_a_long_list_of_unwanted_instruments_is_cut(samples, pairs):
     ((prompt, _),) = choose_samples(samples, pairs, [GROUND_TRUTH], 1)
     row = samples[GROUND_TRUTH.name].iloc[0].copy()
     row["tokens"] = [t for program in (40, 41, 42, 43, 56, 57, 58, 60, 60) for t in event(0, 10, program, 60)]
-    add_samples(prompt, {GROUND_TRUTH.name: row}, [GROUND_TRUTH], {GROUND_TRUTH.name: {}})
+    add_samples(prompt, {GROUND_TRUTH.name: row}, [GROUND_TRUTH], {GROUND_TRUTH.name: {}}, {GROUND_TRUTH.name: 0.0})
     (sample,) = prompt.samples
     listed = [instrument.name for instrument in sample.instruments if not instrument.wanted]
     assert listed == ["French Horn", "Cello", "Contrabass", "Trombone", "Trumpet", "Tuba"]
@@ -165,7 +175,7 @@ def page(samples, pairs, request):
     for prompt, places in choose_samples(samples, pairs, SYSTEMS, 3):
         rows = {system: samples[system].iloc[place] for system, place in places.items()}
         links = {system: {"audio": f"samples/{system}/0.flac", "midi": "0.mid"} for system in rows} | {LLAMA.name: {}}
-        add_samples(prompt, rows, SYSTEMS, links)
+        add_samples(prompt, rows, SYSTEMS, links, dict.fromkeys(rows, 0.25))
         prompts.append(prompt)
     table = pd.DataFrame({"system": [s.name for s in SYSTEMS]}).reindex(columns=["system", *METRICS, *REPORT])
     values = page_values(table, SYSTEMS, clap=False, standins=True)
