@@ -24,7 +24,7 @@ demo: env
 	@echo "What it cost:         results/demo/cost.csv"
 
 test: env test-system
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadgroup --durations 15
 
 env: system
 	@cmp -s envs/requirements.lock $(STAMP) || $(MAKE) --no-print-directory venv
@@ -34,9 +34,10 @@ system:
 	elif ! .venv/bin/python -c 'import fluidsynth' 2>/dev/null; then \
 	  echo "No apt-get here: install the FluidSynth library by other means (conda-forge: fluidsynth)" >&2; fi
 
-# Slurm is wanted for one test, which is skipped, visibly, where it cannot be had.
+# What a few tests compare with; they are skipped, visibly, where it cannot be had.
 test-system: system
 	@sh envs/system-packages.sh slurm-wlm munge || echo "Slurm cannot be installed: its test will be skipped" >&2
+	@sh envs/system-packages.sh fluidsynth fluid-soundfont-gm abcmidi || echo "FluidSynth's command, FluidR3_GM or abcmidi cannot be installed: tests that compare with them will be skipped" >&2
 
 venv:
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 is needed, and neither python3.11 nor python3 is one: install python3.11, or say make PYTHON=/path/to/python3.11" >&2; exit 1; fi

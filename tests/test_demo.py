@@ -9,7 +9,7 @@ import pytest
 from tests.checkout import dry_run
 from tests.test_workflow import SYSTEMS as ROWS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
 VARIANTS = ["amt", "amt-weighted", "llama-1b", "llama-3b", "llama-3b-amt"]
 

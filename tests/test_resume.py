@@ -23,7 +23,7 @@ KILLS = 3
 TRAINING = {"max_steps": 40, "eval_steps": 4}
 SOURCE = {"path": str(ROOT / "README.md")}  # training reads no archive and no soundfont; a path that exists
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("resume")]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
-"""The demo through `snakemake --profile slurm` on a real Slurm: same table, GPU rules on the GPU partition."""
+"""Rows of the demo through `snakemake --profile slurm` on a real Slurm: same table, GPU rules on the GPU partition."""
 
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -10,6 +11,13 @@ from tests.checkout import copy_checkout, snakemake
 from tests.slurm_cluster import NoSlurmError, finished_jobs, slurm_cluster
 
 GPU_RULES = {"train", "validate", "generate"}
+# A variant of each family, to save time; no row depends on the others.
+FEWER = {
+    "variants": {**dict.fromkeys(("amt-weighted", "llama-3b", "llama-3b-amt")), "llama-1b": {"temperatures": [1.0]}}
+}
+ROWS = ["ground-truth", "ground-truth-random-text", "amt-unconditional-t1.0", "amt-t1.0", "llama-1b-t1.0"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("demo")]
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +34,14 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def through_slurm(cluster, demo, tmp_path_factory):
-    """A copy of the checkout in which the demo's experiment has gone through Slurm, and what Snakemake said."""
+    """A copy of the checkout in which rows of the demo have gone through Slurm, and what Snakemake said."""
     _, environment = cluster
     checkout = copy_checkout(tmp_path_factory.mktemp("slurm"))
+    (checkout / "fewer.json").write_text(json.dumps(FEWER))
     run = snakemake(
         checkout,
-        *("--profile", "slurm", "--configfile", "demo/experiment.yaml", "--config", "run=through-slurm"),
+        *("--profile", "slurm", "--configfile", "demo/experiment.yaml", "fewer.json"),
+        *("--config", "run=through-slurm"),
         # This cluster keeps no accounts of jobs, and its node has few processors: one for each job.
         *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2", "--slurm-no-account"),
         *("--latency-wait", "10", "--slurm-keep-successful-logs"),
@@ -43,16 +53,14 @@ def through_slurm(cluster, demo, tmp_path_factory):
     return checkout, run.stdout
 
 
-@pytest.mark.slow
-@pytest.mark.slurm
-def test_the_table_equals_the_local_runs(through_slurm, demo):
+def test_the_rows_equal_the_local_runs(through_slurm, demo):
     checkout, _ = through_slurm
-    local = demo / "results/demo/table.csv"
-    assert (checkout / "results/through-slurm/table.csv").read_bytes() == local.read_bytes()
+    heading, *rows = (demo / "results/demo/table.csv").read_text().splitlines()
+    expected = [row for row in rows if row.partition(",")[0] in ROWS]
+    assert (checkout / "results/through-slurm/table.csv").read_text().splitlines() == [heading, *expected]
+    assert len(expected) == len(ROWS)
 
 
-@pytest.mark.slow
-@pytest.mark.slurm
 def test_gpu_rules_ran_on_the_gpu_partition(through_slurm, cluster):
     _, output = through_slurm
     folder, _ = cluster

@@ -18,7 +18,8 @@ start_log(snakemake.log[0])
 params = snakemake.params
 device = select_device()
 if params.settings is None:
-    model = AutoModelForCausalLM.from_pretrained(snakemake.input.model, dtype=inference_dtype(device)).to(device)
+    dtype = inference_dtype(device)
+    model = AutoModelForCausalLM.from_pretrained(snakemake.input.model, dtype=dtype, trust_remote_code=False).to(device)
     generator = unconditional(model)
 else:
     variant, text = params.settings["variant"], params.settings["text"]
