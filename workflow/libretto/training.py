@@ -20,6 +20,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from libretto.checkpoints import FINISHED, MARK, link_tree, newest_complete, remove, remove_incomplete
 from libretto.chunks import MiddleChunks, TrainingChunks
 from libretto.errors import InputError
+from libretto.files import follow_umask
 from libretto.models.attention import CAUSAL
 from libretto.validation import validation_loss
 from libretto.variants import Variant
@@ -238,7 +239,9 @@ class MarkComplete(TrainerCallback):
         if distributed.is_initialized():
             distributed.barrier()
         if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARK).touch()
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            follow_umask(checkpoint)
+            (checkpoint / MARK).touch()
 
 
 class StopOnTerminate(TrainerCallback):
@@ -272,6 +275,7 @@ def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> None:
     partial = target.with_name(f"partial-{target.name}")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
+    follow_umask(partial)
     (partial / "scores.json").write_text(json.dumps(scores))
     partial.rename(target)
     for path in folder.glob("best-*"):
