@@ -1,4 +1,6 @@
 import json
+import os
+import stat
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from libretto.vocab import AUTOREGRESS, EMBEDDING_ROWS
 def folder(tmp_path_factory):
     """The three checkpoints, made with few pieces and few steps."""
     folder = tmp_path_factory.mktemp("models")
+    umask = os.umask(0o027)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "AMT_PIECES", 4)
         patch.setattr(checkpoints, "AMT_STEPS", 12)
@@ -22,6 +25,7 @@ def folder(tmp_path_factory):
         make_amt(folder / "again", seed=0)
         make_llama(folder / "llama-1b", "llama-1b", seed=0)
         make_llama(folder / "llama-3b", "llama-3b", seed=0)
+    os.umask(umask)
     return folder
 
 
@@ -47,6 +51,10 @@ def test_amt_prefers_rows_that_occur(folder):
 def test_same_seed_same_amt(folder):
     first, second = ((folder / name / "model.safetensors").read_bytes() for name in ("amt-large", "again"))
     assert first == second
+
+
+def test_files_have_the_mode_that_the_umask_leaves(folder):
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()} == {0o640}
 
 
 def test_chunks_begin_with_the_start_token_and_time_zero(monkeypatch):

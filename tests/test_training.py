@@ -1,18 +1,38 @@
 """Training: the order of the data, batches, the best model, and resuming as if nothing had happened."""
 
+import errno
+import fcntl
 import json
 import os
+import random
+import runpy
 import shutil
+import signal
+import socket
+import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas
 import pytest
 import torch
 
 from libretto import training
-from libretto.checkpoints import FINISHED, MARK, link_tree, newest_complete, remove, training_hash
+from libretto.checkpoints import (
+    FINISHED,
+    LOCK,
+    MARK,
+    link_tree,
+    locked,
+    mark_complete,
+    newest_complete,
+    remove,
+    remove_damaged,
+    training_hash,
+)
 from libretto.chunks import MiddleChunks, TrainingChunks, load_split
 from libretto.errors import InputError
 from tests.conftest import TEXT, variant_settings
@@ -189,18 +209,23 @@ def test_new_parameters_may_have_rates_of_their_own(make_tiny, songs, tmp_path):
 def complete_checkpoint(folder, step):
     path = folder / f"checkpoint-{step}"
     path.mkdir()
-    for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth", MARK):
-        (path / name).touch()
+    for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth"):
+        (path / name).write_bytes(random.Random(f"{step} {name}").randbytes(1000))
+    mark_complete(path)
     return path
 
 
 def test_the_newest_whole_checkpoint_is_resumed_from(tmp_path):
+    remove_damaged(tmp_path)
     assert newest_complete(tmp_path, 1) is None
     complete_checkpoint(tmp_path, 90)
     newest = complete_checkpoint(tmp_path, 100)
     cut_off = complete_checkpoint(tmp_path, 110)
     (cut_off / MARK).unlink()
     assert newest_complete(tmp_path, 1) == newest
+    remove_damaged(tmp_path)
+    assert newest_complete(tmp_path, 1) == newest
+    assert not cut_off.exists()
 
 
 def test_a_cut_off_checkpoint_does_not_push_out_a_whole_one(make_tiny, songs, tmp_path, monkeypatch):
@@ -219,11 +244,180 @@ def test_a_cut_off_checkpoint_does_not_push_out_a_whole_one(make_tiny, songs, tm
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
 
 
-@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
-def test_a_lost_file_is_an_error_and_no_fresh_start(tmp_path, name):
-    (complete_checkpoint(tmp_path, 100) / name).unlink()
-    with pytest.raises(InputError, match=name):
-        newest_complete(tmp_path, 1)
+def test_another_number_of_processes_is_an_error_and_no_fresh_start(tmp_path):
+    complete_checkpoint(tmp_path, 100)
+    with pytest.raises(InputError, match=r"rng_state_0.pth, rng_state_1.pth missing.*as many GPUs as before"):
+        newest_complete(tmp_path, 2)
+
+
+def overwrite(path, start, content):
+    with path.open("r+b") as stream:
+        stream.seek(start)
+        stream.write(content)
+
+
+def test_a_training_with_a_damaged_checkpoint_ends_like_an_undisturbed_one(
+    make_tiny, songs, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    settings = variant_settings("amt")["training"]
+    undisturbed = make_tiny("amt")
+    run(undisturbed, songs, settings, tmp_path / "undisturbed")
+    expected = weights(undisturbed)
+    killed = tmp_path / "killed"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "StopOnTerminate", lambda: Kill(5))
+        with pytest.raises(Interrupted):
+            run(make_tiny("amt"), songs, settings, killed)
+    for name in ("model.safetensors", "optimizer.pt"):
+        folder = shutil.copytree(killed, tmp_path / name)
+        file = folder / "checkpoint-4" / name
+        if name == "model.safetensors":
+            overwrite(file, file.stat().st_size // 2, random.Random(0).randbytes(64))
+        else:
+            os.truncate(file, file.stat().st_size // 2)
+        resumed = make_tiny("amt")
+        run(resumed, songs, settings, folder)
+        assert all(torch.equal(value, expected[key]) for key, value in weights(resumed).items())
+        assert f"checkpoint-4: {name}" in caplog.text
+        assert f"resuming from {folder / 'checkpoint-2'}" in caplog.text
+
+
+def test_no_damage_is_overlooked(tmp_path):
+    """Bytes changed, added, cut off or overwritten with zeros, as after a power cut, in any file, the mark included."""
+    draws = random.Random(0)
+    for number in range(200):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        whole, damaged = (complete_checkpoint(folder, step) for step in (9, 10))
+        file = draws.choice(sorted(damaged.iterdir()))
+        content = bytearray(file.read_bytes())
+        kind = draws.choice(["bit", "cut", "add", "zeros", "lost"])
+        if kind == "bit":
+            content[draws.randrange(len(content))] ^= 1 << draws.randrange(8)
+        elif kind == "cut":
+            del content[draws.randrange(len(content)) :]
+        elif kind == "add":
+            content += b"\0"
+        elif kind == "zeros":
+            start = draws.randrange(len(content))
+            content[start:] = bytes(len(content) - start)
+        if kind == "lost":
+            file.unlink()
+        elif file.name != MARK or json_of(content) != json_of(file.read_bytes()):
+            file.write_bytes(content)
+        else:
+            continue
+        remove_damaged(folder)
+        assert newest_complete(folder, 1) == whole, (kind, file.name)
+        assert not damaged.exists()
+
+
+def json_of(content):
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def test_without_any_whole_checkpoint_nothing_is_removed(tmp_path):
+    for step, name in ((90, "optimizer.pt"), (100, "model.safetensors")):
+        overwrite(complete_checkpoint(tmp_path, step) / name, 500, bytes(64))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=rf"^[^\n]*model.safetensors[^\n]*optimizer.pt[^\n]*Remove {tmp_path}[^\n]*$"):
+        remove_damaged(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_mark_says_what_sha256sum_says(tmp_path):
+    checkpoint = complete_checkpoint(tmp_path, 1)
+    (checkpoint / "inner").mkdir()
+    (checkpoint / "inner" / "events").write_text("abc")
+    mark_complete(checkpoint)
+    recorded = json.loads((checkpoint / MARK).read_text())
+    assert recorded.keys() >= {"inner/events", "model.safetensors"}
+    lines = "".join(f"{content['sha256']}  {name}\n" for name, content in recorded.items() if name != MARK)
+    subprocess.run(["sha256sum", "--check", "--strict"], input=lines, text=True, cwd=checkpoint, check=True)
+    assert recorded["inner/events"]["bytes"] == 3
+
+
+def test_a_clock_that_was_set_back_removes_no_new_checkpoint(make_tiny, songs, tmp_path, monkeypatch):
+    """Those written before have later times."""
+    settings = {**variant_settings("amt")["training"], "max_steps": 4, "eval_steps": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "StopOnTerminate", lambda: Kill(3))
+        with pytest.raises(Interrupted):
+            run(make_tiny("amt"), songs, settings, tmp_path)
+    tomorrow = time.time() + 86_400
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (tomorrow, tomorrow))
+    run(make_tiny("amt"), songs, settings, tmp_path)
+    assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-3", "checkpoint-4"}
+
+
+def modes(folder):
+    """The permissions of all files below a folder."""
+    return {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(params=[0o022, 0o027], ids=oct)
+def file_mode(request):
+    """The mode that new files should have under the umask that is set."""
+    before = os.umask(request.param)
+    yield 0o666 & ~request.param
+    os.umask(before)
+
+
+def test_files_have_the_mode_that_the_umask_leaves(file_mode, make_tiny, songs, llama_folder, tmp_path, monkeypatch):
+    """On a cluster, others of the group have to read the models too."""
+    settings = {**variant_settings("llama")["training"], "max_steps": 2}
+    log = run(make_tiny("llama"), songs, settings, tmp_path / "training")
+    training.write_result(tmp_path / "training", log, with_model=True)
+    model = tmp_path / "training" / FINISHED / "model"
+    snakemake = SimpleNamespace(
+        input=SimpleNamespace(model=model, text_model=llama_folder),
+        output=SimpleNamespace(model=tmp_path / "folded"),
+        params=SimpleNamespace(max_new_tokens=10, top_p=0.9),
+        log=[tmp_path / "fold.log"],
+    )
+    monkeypatch.setattr("libretto.log.start_log", lambda path: None)
+    runpy.run_path(str(ROOT / "workflow" / "scripts" / "fold.py"), {"snakemake": snakemake})
+    assert {path.name for path in tmp_path.rglob("*.safetensors")} == {"model.safetensors"}
+    assert modes(tmp_path / "training") == modes(tmp_path / "folded") == {file_mode}
+
+
+def test_one_training_at_a_time(tmp_path):
+    command = ["flock", "--nonblock", str(tmp_path / LOCK), "true"]
+    with locked(tmp_path):
+        assert subprocess.run(command).returncode == 1
+        holder = rf"process {os.getpid()} on {socket.gethostname()} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\. Wait"
+        with pytest.raises(InputError, match=holder), locked(tmp_path):
+            pass
+    assert subprocess.run(command).returncode == 0
+
+
+def test_a_kill_releases_the_lock(tmp_path):
+    hold = f"import pathlib, time\nwith locked(pathlib.Path({str(tmp_path)!r})): print(flush=True); time.sleep(600)"
+    code = f"from libretto.checkpoints import locked\n{hold}"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT / "workflow")
+    process.stdout.readline()
+    with pytest.raises(InputError, match=f"process {process.pid} "), locked(tmp_path):
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    with locked(tmp_path):
+        pass
+
+
+def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, caplog):
+    def refuse(file, operation):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locked(tmp_path):
+        pass
+    assert "cannot be locked (Function not implemented)" in caplog.text
 
 
 def test_the_hash_follows_settings_and_contents(tmp_path):
@@ -318,8 +512,28 @@ def test_a_finished_training_is_not_done_again(splits, amt_folder, llama_folder,
     assert start([str(copy) if argument == splits["train"] else argument for argument in arguments]).wait() == 0
     assert {path: path.read_bytes() for path in files(tmp_path)} == first
     assert "its result is taken from" in (tmp_path / "train.log").read_text().splitlines()[-1]
-    (folder,) = (tmp_path / "checkpoints").iterdir()
+    (folder,) = (tmp_path / "checkpoints").glob("*/")
     assert [path.name for path in folder.iterdir()] == [FINISHED]
+
+    overwrite(folder / FINISHED / "model" / "model.safetensors", 5000, bytes(64))
+    assert start(arguments).wait() == 1
+    last = (tmp_path / "train.log").read_text().splitlines()[-1]
+    assert "model.safetensors" in last
+    assert last.endswith(f"Remove {folder} to train from the start")
+
+
+@pytest.mark.slow
+def test_a_second_training_in_a_folder_is_refused(splits, amt_folder, llama_folder, tmp_path):
+    """In one line, and no process waits for the one that found the lock held."""
+    (tmp_path / "checkpoints").mkdir()
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    with (tmp_path / "checkpoints" / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        print("process 1 on elsewhere", file=file, end="", flush=True)
+        assert start(command("amt", tmp_path, splits, amt_folder, llama_folder, launcher)).wait(timeout=120) == 1
+    (line,) = (tmp_path / "train.log").read_text().splitlines()
+    assert line.endswith("process 1 on elsewhere. Wait until it has ended, or stop it")
+    assert not files(tmp_path)
 
 
 @pytest.mark.slow

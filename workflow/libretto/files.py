@@ -1,6 +1,7 @@
 """Files and Parquet tables that appear under their names only when they are complete, and that are read in pieces."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,12 @@ def written_whole(*paths: str | Path) -> Iterator[list[Path]]:
     finally:
         for part in parts:
             part.unlink(missing_ok=True)
+
+
+def follow_umask(folder: str | Path) -> None:
+    """Give a saved model's weights the mode of its config: safetensors writes 0600, which only their owner can read."""
+    for weights in Path(folder).glob("*.safetensors"):
+        shutil.copymode(weights.with_name("config.json"), weights)
 
 
 class TableWriter:

@@ -17,9 +17,18 @@ import torch
 from torch import distributed
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from libretto.checkpoints import FINISHED, MARK, link_tree, newest_complete, remove, remove_incomplete
+from libretto.checkpoints import (
+    FINISHED,
+    link_tree,
+    mark_complete,
+    newest_complete,
+    remove,
+    remove_damaged,
+    remove_old,
+)
 from libretto.chunks import MiddleChunks, TrainingChunks
 from libretto.errors import InputError
+from libretto.files import follow_umask
 from libretto.models.attention import CAUSAL
 from libretto.validation import validation_loss
 from libretto.variants import Variant
@@ -65,7 +74,7 @@ def train(
     variant.model.set_attn_implementation(CAUSAL)
     trainer = MusicTrainer(variant, settings, args=arguments, train_dataset=train_set, eval_dataset=valid_set)
     if trainer.is_world_process_zero():
-        remove_incomplete(folder)
+        remove_damaged(folder)
     if distributed.is_initialized():
         distributed.barrier()
     checkpoint = newest_complete(folder, world)
@@ -129,7 +138,7 @@ def training_arguments(settings: dict, seed: int, folder: Path, world: int) -> T
         eval_steps=settings["eval_steps"],
         save_strategy="steps",
         save_steps=settings["eval_steps"],
-        save_total_limit=2,  # the newest may be cut off by a kill
+        save_total_limit=None,  # `MarkComplete` removes old checkpoints: the Trainer goes by modification times
         logging_steps=LOG_STEPS,
         logging_nan_inf_filter=False,  # it would hide them from the log, and wait for the GPU at every micro-batch
         report_to=["tensorboard"],
@@ -231,14 +240,18 @@ class MusicTrainer(Trainer):
 
 
 class MarkComplete(TrainerCallback):
-    """Marks a checkpoint once all of its files, of all processes, are written."""
+    """Marks a checkpoint once all of its files, of all processes, are written; removes old ones."""
 
     def on_save(self, args, state, control, **kwargs):
         """Called after a checkpoint."""
         if distributed.is_initialized():
             distributed.barrier()
         if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARK).touch()
+            folder = Path(args.output_dir)
+            checkpoint = folder / f"checkpoint-{state.global_step}"
+            follow_umask(checkpoint)
+            mark_complete(checkpoint)
+            remove_old(folder)
 
 
 class StopOnTerminate(TrainerCallback):
@@ -272,6 +285,7 @@ def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> None:
     partial = target.with_name(f"partial-{target.name}")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
+    follow_umask(partial)
     (partial / "scores.json").write_text(json.dumps(scores))
     partial.rename(target)
     for path in folder.glob("best-*"):
@@ -308,6 +322,7 @@ def write_result(folder: Path, log: list[dict], with_model: bool) -> None:
         link_tree(folder / "tensorboard", partial / "tensorboard")
     (partial / "best.json").write_text(json.dumps(read_scores(kept), indent=1) + "\n")
     pandas.DataFrame(log).to_parquet(partial / "log.parquet", index=False)
+    mark_complete(partial)
     partial.rename(folder / FINISHED)
 
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from libretto.files import follow_umask
 from libretto.log import start_log
 from libretto.models.llama import LlamaForTextToMusic, generation_config
 from libretto.text import load_tokenizer
@@ -15,3 +16,4 @@ folded.generation_config = generation_config(
 )
 folded.save_pretrained(snakemake.output.model)
 tokenizer.save_pretrained(snakemake.output.model)
+follow_umask(snakemake.output.model)

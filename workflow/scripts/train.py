@@ -9,13 +9,15 @@ import json
 import logging
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
-from libretto.checkpoints import FINISHED, link_tree, remove_all_but_finished, training_hash
+from libretto.checkpoints import FINISHED, damage, link_tree, locked, remove_all_but_finished, training_hash
 from libretto.chunks import MiddleChunks, TrainingChunks, load_split
 from libretto.device import select_device
+from libretto.errors import InputError
 from libretto.log import start_log
 from libretto.training import train, write_result
 from libretto.variants import base_model, make_variant
@@ -24,12 +26,19 @@ logger = logging.getLogger("libretto")
 
 
 def main(args):
+    with locked(args.checkpoints) if args.rank == 0 else nullcontext():
+        train_or_take_result(args)
+
+
+def train_or_take_result(args):
     settings = json.loads(args.settings)
     inputs = [path for path in (args.train, args.valid, args.base, args.text_model, args.init_from) if path]
     folder = args.checkpoints / training_hash({**settings, "code": args.code}, inputs)
     folder.mkdir(parents=True, exist_ok=True)
     finished = folder / FINISHED
     if finished.exists():
+        if args.rank == 0 and (problem := damage(finished)):
+            raise InputError(f"{finished}: {problem}. Remove {folder} to train from the start")
         logger.info("nothing that this training depends on has changed: its result is taken from %s", finished)
     else:
         logger.info("training in %s", folder)

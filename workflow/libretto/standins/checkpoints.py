@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from libretto.files import follow_umask
 from libretto.standins.captions import midicaps_row
 from libretto.standins.composer import Piece, compose
 from libretto.standins.styles import STYLES
@@ -93,6 +94,7 @@ def make_amt(folder: str | Path, seed: int) -> float:
         schedule.step()
         losses.append(loss.item())
     _all_rows(model, used).save_pretrained(folder)
+    follow_umask(folder)
     return sum(losses[-20:]) / 20
 
 
@@ -199,6 +201,7 @@ def make_llama(folder: str | Path, name: str, seed: int) -> None:
         dtype="bfloat16",
     )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    follow_umask(folder)
     tokenizer.save_pretrained(folder)
     # As the hub's folders have it; transformers 5 writes neither.
     settings = json.loads(Path(folder, "tokenizer_config.json").read_text())
