@@ -5,14 +5,14 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: "config.yaml"
+include: "workflow/rules/config.smk"  # config.yaml, checked against its schema
 
 
 pathvars:
     run=f"results/{config['run']}",
 
 
-include: "workflow/rules/common.smk"  # checks the config against its schema
+include: "workflow/rules/common.smk"
 include: "workflow/rules/standins.smk"
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/data.smk"

@@ -1,12 +1,14 @@
 """The config and its schema: what is refused, in which words, and that the schema explains every key."""
 
 import copy
+import json
+import re
 
 import pytest
 import yaml
 from snakemake.utils import validate
 
-from libretto.config import SCHEMA, check_config, check_consistency, drop_nulls, sort_keys
+from libretto.config import SCHEMA, check_config, check_consistency, check_files, drop_nulls, sort_keys
 from libretto.errors import InputError
 from tests.checkout import ROOT
 
@@ -53,15 +55,57 @@ def test_demo_is_valid(config):
         ("sources.lmd.md5", "0", r"config, sources\.lmd: unknown key 'md5'"),
         ("sources.models.llama-1b.token", "hf_x", r"config, sources\.models\.llama-1b: unknown key 'token'"),
         ("sampling.top_p", 1.5, r"config, sampling\.top_p: 1\.5 is greater than the maximum of 1"),
-        ("sampling.n", "many", r"config, sampling\.n: 'many' is not of type 'integer'"),
+        ("sampling.n", "many", r"config, sampling\.n: 'many' is not a whole number \("),
         ("metrics.fad_embedding", "clap2", r"config, metrics\.fad_embedding: 'clap2' is not one of \['vggish'"),
         ("variants.amt.init", "amt", r"config, variants\.amt\.init: this key does not go with the variant's family"),
-        ("variants.llama-3b.init", "amt", r"config, variants\.llama-3b: 'init_from' is a required property"),
+        ("variants.llama-3b.init", "amt", r"config, variants\.llama-3b: 'init_from' is missing; add it"),
         ("variants.amt.base", "amt-huge", r"config, variants\.amt\.base: there is no sources\.models\.amt-huge"),
         ("unconditional.base", "amt-huge", r"config, unconditional\.base: there is no sources\.models\.amt-huge"),
-        ("sources.lmd", {"url": "https://a.org/lmd"}, r"config, sources\.lmd: 'sha256' is a dependency of 'url'"),
-        ("sources.models.clap", {"hub": "a/b"}, r"config, sources\.models\.clap: 'revision' is a dependency of 'hub'"),
-        ("run", "../elsewhere", r"config, run: '../elsewhere' does not match"),
+        ("sources.lmd", {"url": "https://a.org/lmd"}, r"config, sources\.lmd: 'url' needs 'sha256' beside it; add it"),
+        ("sources.models.clap", {"hub": "a/b"}, r"config, sources\.models\.clap: 'hub' needs 'revision'"),
+        (
+            "variants.amt.training.learning_rate",
+            "1e-3",
+            r"learning_rate: '1e-3' is text to YAML; write 1\.0e-3 without quotes",
+        ),
+        (
+            "variants.amt.training.learning_rate",
+            "2.5E5",
+            r"learning_rate: '2\.5E5' is text to YAML; write 2\.5e\+5 without",
+        ),
+        ("variants.amt.training.learning_rate", float("nan"), r"learning_rate: nan is not a finite number"),
+        ("variants.amt.training.max_steps", "6e4", r"max_steps: '6e4' is text to YAML; write 60000 without quotes"),
+        (
+            "sampling.n",
+            "900",
+            r"sampling\.n: '900' is text to YAML; write 900 without quotes, in a file ",
+        ),
+        ("metrics.clap", "false", r"metrics\.clap: 'false' is text to YAML; write false without quotes, in a file"),
+        ("variants.amt.training.max_steps", 6.0e4, r"max_steps: 60000\.0 is not a whole number; write 60000 "),
+        (
+            "unconditional.temperatures",
+            [1e-9],
+            r"unconditional\.temperatures\.0: 1e-09 is less than the minimum of 0\.01",
+        ),
+        ("unconditional.temperatures", [float("inf")], r"unconditional\.temperatures\.0: inf is not a finite number"),
+        ("data.chunk_tokens", 6, r"data\.chunk_tokens: 6 is less than the minimum of 7"),  # the start, a single event
+        ("sampling.max_new_tokens", 2, r"sampling\.max_new_tokens: 2 is less than the minimum of 3"),
+        ("sampling", [16], r"config, sampling: \[16\] is not a section with keys of its own"),
+        (
+            "sources.lmd.path",
+            "music/{x}.tar.gz",
+            r"sources\.lmd\.path: 'music/{x}\.tar\.gz' is not a path that .* without braces",
+        ),
+        ("sources.lmd.path", "<run>/lmd.tar.gz", r"sources\.lmd\.path: '<run>/lmd\.tar\.gz' is not a path that"),
+        ("sources.lmd.path", "lmd.tar.gz\n", r"sources\.lmd\.path: 'lmd\.tar\.gz\\n' is not a path that"),
+        (
+            "sources.lmd.sha256",
+            "0" * 64 + "\n",
+            r"sources\.lmd\.sha256: '0+\.\.\.0+\\n' is not a SHA-256 of 64 hex digits",
+        ),
+        ("data.splits.valid", "e\n", r"data\.splits\.valid: 'e\\n' is not hex digits in lower case"),
+        ("run", "standins", r"config, run: the name 'standins' is taken; choose another"),
+        ("sources.models.lmd", {"path": "x"}, r"config, sources\.models: the name 'lmd' is taken; choose another"),
     ],
 )
 def test_what_is_refused(config, key, value, message):
@@ -69,6 +113,95 @@ def test_what_is_refused(config, key, value, message):
     with pytest.raises(InputError, match=message) as error:
         check_config(config)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1e5", "-3E2", ".5e3", "5.e-2", "2e+4", "900", "0.25", "1.5e-3"])
+def test_the_number_that_a_message_says_to_write_is_read_as_that_number(config, text):
+    change(config, "audio.trim_db", text)
+    with pytest.raises(InputError, match=r"audio\.trim_db") as error:
+        check_config(config)
+    assert yaml.safe_load(re.search(r"write (\S+) without quotes", str(error.value))[1]) == float(text)
+
+
+# How each reads as a key or a value in YAML 1.1, and what a file system or a regular expression would make of it.
+BAD_NAMES = {
+    "../../../elsewhere": r"'\.\./\.\./\.\./elsewhere' is not a name: 1 to 64 letters",
+    "..": r"'\.\.' is not a name",
+    "(": r"'\(' is not a name",
+    "-rf": r"'-rf' is not a name",
+    "amt\n": r"'amt\\n' is not a name",
+    "a b; rm": r"'a b; rm' is not a name",
+    "é": r"'é' is not a name",
+    "": r"'' is not a name",
+    "a" * 300: r"'a+\.\.\.a+' is not a name: 1 to 64 letters",
+    "1": r"1 is not text .*; write it in quotes",
+    "no": r"False is not text \(YAML reads 1 as a number, no as false\); write it in quotes",
+}
+
+
+@pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: repr(name[:20]))
+@pytest.mark.parametrize("place", ["run", "variants", "sources.models"])
+def test_bad_names_are_refused(config, place, name):
+    written = name if name in ("1", "no") else json.dumps(name)
+    section = config
+    for key in place.split(".")[:-1]:
+        section = section[key]
+    last = place.rpartition(".")[2]
+    if place == "run":
+        section[last] = yaml.safe_load(written)
+    else:
+        section[last] |= yaml.safe_load(f"? {written}\n: {json.dumps(next(iter(section[last].values())))}")
+    with pytest.raises(InputError, match=rf"config, {place}: {BAD_NAMES[name]}") as error:
+        check_config(config)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["1", "no", "Llama-3.2_1B", "a" * 64])
+def test_good_names_are_not(config, name):
+    config["run"] = name
+    config["variants"][name] = config["variants"]["amt"]
+    config["sources"]["models"][name] = {"path": "x"}
+    check_config(config)
+
+
+@pytest.mark.parametrize("name", ["amt", "llama-3b-amt"])
+def test_a_mistyped_key_of_a_variant_is_what_the_message_is_about(config, name):
+    for key in list(config["variants"][name]):
+        with_typo = copy.deepcopy(config)
+        variant = with_typo["variants"][name]
+        typo = key[:-2] + key[-1]  # as in `famiy`
+        variant[typo] = variant.pop(key)
+        message = rf"config, variants\.{name}: unknown key '{typo}'; do you mean '{key}'\?"
+        with pytest.raises(InputError, match=message):
+            check_config(with_typo)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: a\nsampling:\n  n: 9\n  top_p: 0.9\n  n: 8\n", r"more\.yaml, line 5: the key 'n' is in line 3 already"),
+        ("sampling: {n: 9}\nseed: 0\nsampling: {top_k: 0}\n", r"more\.yaml, line 3: the key 'sampling' is in line 1"),
+        ('{\n\t"seed": 0,\n\t"seed": 1\n}\n', r"more\.yaml, line 3: the key 'seed' is in line 2 already; remove one"),
+        ("rows: [{a: 1}, {b: 1, b: 1}]\n", r"more\.yaml, line 1: the key 'b' is in line 1 already"),
+        ("", r"more\.yaml has no keys at its top level; write lines such as `run: mine`"),
+        ("# seed: 1\n", r"more\.yaml has no keys at its top level"),
+        ("- run: a\n- seed: 0\n", r"more\.yaml has no keys at its top level"),
+        ("run: [a\n", r"more\.yaml is not valid YAML: while parsing .* line 2, column 1"),
+        ("run: \0", r"more\.yaml is not valid YAML: unacceptable character"),
+    ],
+)
+def test_config_files_that_yaml_lets_pass_are_refused(tmp_path, text, message):
+    path = tmp_path / "more.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        check_files([path])
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_equal_keys_of_different_sections_and_aliases_pass(tmp_path):
+    path = tmp_path / "more.yaml"
+    path.write_text("a: &a {n: 1, m: 1}\nb: *a\nc: {<<: *a, n: 2}\nn: [{n: 1}, {n: 1}]\n")
+    check_files([path, ROOT / "config.yaml", ROOT / "demo" / "experiment.yaml"])
 
 
 def test_defaults_are_the_reports_figures(config):
@@ -88,6 +221,14 @@ def described(schema, definitions, path=""):
             yield from described(entry, definitions, f"{path}{name}.")
 
 
+def nested(section):
+    """A section and all sections in it."""
+    if isinstance(section, dict):
+        yield section
+        for value in section.values():
+            yield from nested(value)
+
+
 def test_every_key_is_described():
     schema = yaml.safe_load(SCHEMA.read_text())
     definitions = schema["$defs"]
@@ -97,6 +238,9 @@ def test_every_key_is_described():
     assert len(keys) > 60
     assert not [key for key, _, entry in keys if not entry.get("description")]
     assert not [key for key, _, entry in keys if entry.get("type") == "object" and "additionalProperties" not in entry]
+    patterns = [entry for entry in nested(schema) if isinstance(entry.get("pattern"), str)]
+    assert len(patterns) > 5
+    assert not [entry for entry in patterns if not entry.get("title") or not entry["pattern"].endswith(r"\Z")]
     optional = [(key, entry) for key, optional, entry in keys if optional and not key.startswith(("sources", "("))]
     assert not [key for key, entry in optional if "default" not in entry]
 

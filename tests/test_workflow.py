@@ -42,6 +42,11 @@ def job_counts(printed: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in re.findall(r"^(\S+) +(\d+)$", table, flags=re.MULTILINE)}
 
 
+def last_line(run) -> str:
+    """What a user sees above the prompt."""
+    return run.stdout.splitlines()[-1]
+
+
 # Its form
 
 
@@ -89,6 +94,17 @@ def test_rules_state_log_benchmark_and_the_hash_of_their_code():
             assert f'code=code("{script[1]}")' in text, name
         else:
             assert re.search(r'code=code\("\S+\.py"\)', text), name
+
+
+def test_shell_commands_quote_what_comes_from_the_config():
+    commands = re.findall(
+        r'^    shell:\n        """\n(.*?)"""', "".join(rules().values()), flags=re.MULTILINE | re.DOTALL
+    )
+    fields = {field for command in commands for field in re.findall(r"(?<!{){([^{}]+)}", command)}
+    quoted_where_they_are_made = {"params.init_from", "params.results"}
+    assert {field for field in fields if not field.endswith(":q")} == {
+        "resources.gpu", "params.code", *quoted_where_they_are_made,
+    }  # fmt: skip
 
 
 def test_scripts_are_thin():
@@ -152,6 +168,13 @@ def test_config_alone_adds_a_row(checkout, plan, tmp_path, change, row, trained)
     [
         (["--config", 'sampling={"topp": 0.9}'], "Error: config, sampling: unknown key 'topp'; do you mean 'top_p'?"),
         (
+            [
+                "--config",
+                f'sources={{"models": {{"../../elsewhere": {{"url": "http://a.org/a", "sha256": "{"0" * 64}"}}}}}}',
+            ],
+            "Error: config, sources.models: '../../elsewhere' is not a name: 1 to 64 letters (a-z, A-Z), digits,",
+        ),
+        (
             ["--config", 'sources={"lmd": {"path": "music/lmd_full.tar.gz"}}'],
             "Error: sources.lmd.path: there is no music/lmd_full.tar.gz; correct the path, or remove it",
         ),
@@ -161,7 +184,7 @@ def test_config_alone_adds_a_row(checkout, plan, tmp_path, change, row, trained)
             "https://huggingface.co/meta-llama/Llama-3.2-1B and set HF_TOKEN, or set sources.models.llama-1b.path",
         ),
     ],
-    ids=["unknown key", "missing path", "gated model"],
+    ids=["unknown key", "name outside of results", "missing path", "gated model"],
 )
 def test_refused_before_any_job(checkout, tmp_path, arguments, message):
     run = snakemake(checkout, "--cores", "1", *arguments, HF_HOME=str(tmp_path))
@@ -170,6 +193,36 @@ def test_refused_before_any_job(checkout, tmp_path, arguments, message):
     assert "Traceback" not in run.stdout
     assert "% done" not in run.stdout
     assert not (checkout / "results").exists()
+
+
+@pytest.mark.parametrize("place", ["more.yaml", "config.yaml"])
+def test_a_repeated_key_is_refused(tmp_path, place):
+    copy_checkout(tmp_path)
+    with open(tmp_path / place, "a") as file:
+        file.write("seed: 1\nreport: {listening_samples: 8, listening_samples: 9}\n")
+    run = snakemake(tmp_path, "--dry-run", *([] if place == "config.yaml" else ["--configfile", place]))
+    assert run.returncode == 1
+    assert "Traceback" not in run.stdout
+    assert re.fullmatch(
+        rf"Error: \S*{place}, line \d+: the key '\w+' is in line \d+ already; remove one", last_line(run)
+    )
+
+
+def test_an_empty_config_is_refused(tmp_path):
+    copy_checkout(tmp_path)
+    (tmp_path / "config.yaml").write_text("# run: mine\n")
+    run = snakemake(tmp_path, "--dry-run")
+    assert run.returncode == 1
+    assert last_line(run) == "Error: config.yaml has no keys at its top level; write lines such as `run: mine`"
+
+
+def test_names_are_not_patterns(checkout, tmp_path):
+    run = snakemake(checkout, "--dry-run", "results/paper/metrics/amt-t1x0.json")  # the dot of amt-t1.0
+    assert run.returncode == 1
+    assert "MissingRuleException" in run.stdout
+    (tmp_path / "hot.yaml").write_text("unconditional: {temperatures: [1.0e+16]}")  # in a pattern, a plus repeats
+    planned = dry_run(checkout, "--configfile", str(tmp_path / "hot.yaml"))
+    assert "results/paper/metrics/amt-unconditional-t1e+16.json" in planned
 
 
 def test_wrong_checksum_is_told_in_one_line(checkout, tmp_path):
@@ -187,7 +240,9 @@ def test_wrong_checksum_is_told_in_one_line(checkout, tmp_path):
         (tmp_path / "lmd.yaml").write_text(json.dumps({"run": "checksum", "sources": {"lmd": entry}}))
         run = snakemake(checkout, *call, NO_PROXY="127.0.0.1")
         assert run.returncode != 0
-        assert re.search(rf"ERROR sources\.lmd: what \S+ sent has SHA-256 [0-9a-f]{{64}}, not {'0' * 64}", run.stdout)
+        message = rf"sources\.lmd: what \S+ sent has SHA-256 [0-9a-f]{{64}}, not {'0' * 64}"
+        assert re.search(f"ERROR {message}", run.stdout)
+        assert re.match(f"Error: {message}", last_line(run))
         assert "Traceback" not in run.stdout
         assert not (checkout / target).exists()
 

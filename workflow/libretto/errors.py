@@ -1,4 +1,4 @@
-"""What a user can mend: told in one line, without a traceback."""
+"""Errors users can fix, shown in one line without a traceback."""
 
 
 class InputError(ValueError):

@@ -22,6 +22,10 @@ def written_whole(*paths: str | Path) -> Iterator[list[Path]]:
         yield parts
         for part, path in zip(parts, paths, strict=True):
             os.replace(part, path)
+    except OSError as error:
+        if error.filename is None:  # a write does not say where
+            error.filename = os.path.commonpath(paths)
+        raise
     finally:
         for part in parts:
             part.unlink(missing_ok=True)

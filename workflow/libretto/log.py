@@ -2,33 +2,42 @@
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
+from libretto.disk import disk_error, full_disk
 from libretto.errors import InputError
 
 
 def start_log(path: str | Path) -> logging.Logger:
-    """Log to `path` and to stderr from here on; an `InputError` that nobody catches ends the script in one line.
+    """Log to `path` and to stderr from here on.
+
+    An `InputError` that nobody catches ends the script in one line, and so does a disk that is full or read-only.
 
     Args:
         path: of the log file.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        handlers=[logging.FileHandler(path, mode="w"), logging.StreamHandler(sys.stderr)],
-        force=True,
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
     logging.captureWarnings(True)
-    sys.excepthook = _log_uncaught
+    sys.excepthook = partial(_log_uncaught, Path(path).parent)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, mode="w")
+    file.setFormatter(logging.root.handlers[0].formatter)
+    file.handleError = lambda record: None  # a full disk; stderr has the record too
+    logging.root.addHandler(file)
     return logging.getLogger("libretto")
 
 
-def _log_uncaught(kind, error, traceback):
+def _log_uncaught(folder, kind, error, traceback):
+    log = logging.getLogger("libretto")
     if issubclass(kind, InputError):
-        logging.getLogger("libretto").error("%s", error)
+        log.error("%s", error)
     elif issubclass(kind, KeyboardInterrupt):
-        logging.getLogger("libretto").error("interrupted")
+        log.error("interrupted")
+    elif line := disk_error(error, folder):
+        log.error("%s", line)
     else:
-        logging.getLogger("libretto").error("uncaught exception", exc_info=(kind, error, traceback))
+        summary = " ".join(f"{kind.__name__}: {error}".split())
+        log.error("uncaught %s", summary, exc_info=(kind, error, traceback))
+        if line := full_disk(folder):  # PyTorch and libsndfile do not say why they could not write
+            log.error("%s", line)

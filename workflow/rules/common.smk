@@ -1,20 +1,16 @@
-"""The library's path, the systems, the sources and the code hash, for all rule files."""
+"""The systems, the sources and the code hash, for all rule files."""
 
+import atexit
 import json
 import os
+import re
 import shlex
 import sys
 
-from snakemake.logging import logger
-from snakemake.utils import validate
-
-LIBRARY_PATH = os.path.join(workflow.basedir, "workflow")
-sys.path.insert(0, LIBRARY_PATH)
-
 from libretto.code import code_hash
-from libretto.config import EMBEDDING_MODELS, check_config, check_consistency, drop_nulls, sort_keys
+from libretto.config import EMBEDDING_MODELS
 from libretto.describe import uses_standins
-from libretto.errors import InputError
+from libretto.failures import failures
 from libretto.sources import (
     check_sources,
     config_key,
@@ -43,22 +39,6 @@ os.environ.update(
     PYTHONHASHSEED="0",
 )
 
-
-def checked(function, *arguments):
-    """The function's result; what it finds wrong with the input ends Snakemake with that one line."""
-    try:
-        return function(*arguments)
-    except InputError as error:
-        logger.error(f"Error: {error}")
-        sys.exit(1)
-
-
-drop_nulls(config)
-checked(check_config, config)
-validate(config, "../schemas/config.schema.yaml")  # fills in the defaults
-checked(check_consistency, config)
-sort_keys(config)
-
 if uses_standins(config):  # they are for the CPU, on any machine: the demo's table must be the same everywhere
     os.environ.update(CUDA_VISIBLE_DEVICES="")
 
@@ -67,12 +47,17 @@ SAMPLED = [name for name, system in SYSTEMS.items() if system.is_sampled]
 HEX_DIGITS = "0123456789abcdef"
 
 
+def one_of(names):
+    """The wildcard constraint that a value is one of `names`."""
+    return "|".join(map(re.escape, names)) or "(?!)"  # of no names, nothing matches
+
+
 wildcard_constraints:
     hex="[0-9a-f]",
     split="train|valid|test|background",
-    variant="|".join(config["variants"]),
-    system="|".join([*SYSTEMS, "background"]),
-    model="|".join(config["sources"]["models"]),
+    variant=one_of(config["variants"]),
+    system=one_of([*SYSTEMS, "background"]),
+    model=one_of(config["sources"]["models"]),
 
 
 def code(script):
@@ -181,5 +166,12 @@ def scored_files(wildcards):
 
 # Only a real run stops here: a dry run of the shipped config works without the token and before the soundfont is there.
 onstart:
+    checked(check_writable, f"results/{config['run']}")
     files = {file for job in workflow.dag.needrun_jobs() for file in [*job.input, *job.output]}
     checked(check_sources, config, f"results/{config['run']}/sources", files)
+
+
+# What a user can do about it comes last, below what Snakemake itself prints about failed jobs.
+onerror:
+    if lines := failures(workflow.scheduler.failed, workflow.start_time):
+        atexit.register(print, *lines, sep="\n", file=sys.stderr)

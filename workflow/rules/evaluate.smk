@@ -15,7 +15,7 @@ rule embed_fad:
     benchmark:
         "<run>/benchmarks/embed_fad/{system}.tsv"
     wildcard_constraints:
-        system="|".join([*SAMPLED, "background"]),
+        system=one_of([*SAMPLED, "background"]),
     conda:
         "../../envs/audio.yaml"
     threads: 1
@@ -47,7 +47,7 @@ rule embed_clap:
     benchmark:
         "<run>/benchmarks/embed_clap/{system}.tsv"
     wildcard_constraints:
-        system="|".join(SYSTEMS),
+        system=one_of(SYSTEMS),
     conda:
         "../../envs/audio.yaml"
     threads: 4
@@ -77,7 +77,7 @@ rule score:
     benchmark:
         "<run>/benchmarks/score/{system}.tsv"
     wildcard_constraints:
-        system="|".join(SYSTEMS),
+        system=one_of(SYSTEMS),
     conda:
         "../../envs/audio.yaml"
     threads: 1

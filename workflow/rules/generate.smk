@@ -13,7 +13,7 @@ rule generate:
     benchmark:
         "<run>/benchmarks/generate/{system}.tsv"
     wildcard_constraints:
-        system="|".join(SAMPLED),
+        system=one_of(SAMPLED),
     conda:
         "../../envs/models.yaml"
     threads: 4
@@ -46,7 +46,7 @@ rule human_music:
     benchmark:
         "<run>/benchmarks/human_music/{system}.tsv"
     wildcard_constraints:
-        system="|".join(name for name in [*SYSTEMS, "background"] if name not in SAMPLED),
+        system=one_of(name for name in [*SYSTEMS, "background"] if name not in SAMPLED),
     conda:
         "../../envs/data.yaml"
     threads: 1

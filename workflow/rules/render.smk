@@ -13,7 +13,7 @@ rule render:
     benchmark:
         "<run>/benchmarks/render/{system}.tsv"
     wildcard_constraints:
-        system="|".join(name for name in [*SYSTEMS, "background"] if name != RANDOM_TEXT),
+        system=one_of(name for name in [*SYSTEMS, "background"] if name != RANDOM_TEXT),
     conda:
         "../../envs/audio.yaml"
     threads: 8

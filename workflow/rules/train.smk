@@ -51,7 +51,7 @@ rule train:
         exec $launcher "$LIBRETTO_SCRIPTS/train.py" --settings {params.settings:q} --code {params.code} \
             --train {input.train:q} --valid {input.valid:q} \
             --base {input.base:q} --text-model {input.text_model:q} {params.init_from} \
-            --checkpoints {params.checkpoints} {params.results} --log-file {log}
+            --checkpoints {params.checkpoints:q} {params.results} --log-file {log:q}
         """
 
 
@@ -94,7 +94,7 @@ rule fold:
     benchmark:
         "<run>/benchmarks/fold/{variant}.tsv"
     wildcard_constraints:
-        variant="|".join(LLAMA_VARIANTS) or "none",
+        variant=one_of(LLAMA_VARIANTS),
     conda:
         "../../envs/models.yaml"
     threads: 4

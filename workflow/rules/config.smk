@@ -1,0 +1,38 @@
+"""The library's path and the config: config.yaml and what extends it, checked before any rule reads it."""
+
+import os
+import sys
+
+from snakemake.logging import logger
+from snakemake.utils import validate
+
+LIBRARY_PATH = os.path.join(workflow.basedir, "workflow")
+sys.path.insert(0, LIBRARY_PATH)
+
+from libretto.config import check_config, check_consistency, check_files, drop_nulls, sort_keys
+from libretto.disk import check_writable
+from libretto.errors import InputError
+
+
+def checked(function, *arguments):
+    """The function's result; what it finds wrong with the input ends Snakemake with that one line."""
+    try:
+        return function(*arguments)
+    except InputError as error:
+        logger.error(f"Error: {error}")
+        sys.exit(1)
+
+
+if not os.path.exists(".snakemake"):  # which Snakemake is about to make
+    checked(check_writable, ".")
+checked(check_files, filter(os.path.exists, [*workflow.configfiles, "config.yaml"]))
+
+
+configfile: "config.yaml"
+
+
+drop_nulls(config)
+checked(check_config, config)
+validate(config, "../schemas/config.schema.yaml")  # fills in the defaults
+checked(check_consistency, config)
+sort_keys(config)
