@@ -1,12 +1,21 @@
-"""The content hash of scripts: it follows what they import, and nothing else."""
+"""The content hash of scripts: what it takes for a change, what it follows, and what it refuses to follow."""
 
+import ast
+import io
+import modulefinder
 import os
+import shutil
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
 
 import pytest
 
 from libretto import code
 from tests.checkout import ROOT
 
+SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
 FILES = {
     "scripts/train.py": "from libretto.training import train\n",
     "scripts/fold.py": "import libretto.models.llama\n",
@@ -19,22 +28,154 @@ FILES = {
     "libretto/models/llama.py": "import numpy\n",
     "libretto/vocab.py": "VOCAB = 55030\n",
 }
-SCRIPTS = ["train", "fold", "late"]
 
 
 @pytest.fixture
-def library(tmp_path, monkeypatch):
+def workflow(tmp_path, monkeypatch):
+    return use_workflow(tmp_path / "workflow", monkeypatch)
+
+
+def use_workflow(folder, monkeypatch):
+    """Write FILES to `folder`, which is the workflow from here on."""
     for name, content in FILES.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    monkeypatch.setattr(code, "LIBRARY", tmp_path / "libretto")
-    return tmp_path
+        write(folder / name, content)
+    monkeypatch.setattr(code, "WORKFLOW", folder)
+    return folder
 
 
-def hashes(library):
-    code._imports.cache_clear()
-    return {script: code.code_hash(library / "scripts" / f"{script}.py") for script in SCRIPTS}
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode())
+
+
+def forget():
+    for function in (code._parse, code._meaning, code._imports):
+        function.cache_clear()
+
+
+def hashes(workflow):
+    forget()
+    return {path.stem: code.code_hash(path) for path in (workflow / "scripts").iterdir()}
+
+
+def changed_scripts(workflow, changed, content):
+    """The scripts whose hash another content of the file `changed` changes."""
+    before = hashes(workflow)
+    write(workflow / changed, content)
+    after = hashes(workflow)
+    return {script for script in before if before[script] != after[script]}
+
+
+# What is a change
+
+
+MODULE = '''"""A module."""
+
+import math
+
+SIZE = 1_000
+
+
+def mean(values: list[float], scale: float = 1.0) -> float:
+    """The mean."""
+    if not values:
+        raise ValueError(f"no values: {values!r}")
+    return scale * sum(values) / len(values)  # arithmetic
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  # arithmetic", ""),
+        ("SIZE =", "# How many.\nSIZE ="),
+        ('"""A module."""\n', ""),
+        ('"""The mean."""', '"""The arithmetic mean of at least one value."""'),
+        ("1_000", "1000"),
+        ("SIZE = 1_000", "(SIZE) = (\n    1_000\n)"),
+        ('f"no values: {values!r}"', "(f'no values: ' f'{values!r}')"),
+        ("\n", "\r\n"),
+    ],
+)
+def test_comments_docstrings_and_layout_are_no_change(workflow, old, new):
+    write(workflow / "libretto/vocab.py", MODULE)
+    assert old in MODULE
+    assert changed_scripts(workflow, "libretto/vocab.py", MODULE.replace(old, new)) == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("1_000", "1_001"),
+        ("1_000", "1_000.0"),
+        ("scale: float = 1.0", "scale: float = 2.0"),
+        ("scale: float", "scale: int"),
+        ("scale * sum", "scale + sum"),
+        ("if not values", "if values"),
+        ("no values: ", "none: "),
+        ("!r", "!s"),
+        ("len(values)", "len(values[1:])"),
+        ("import math", "import cmath"),
+        ("def mean", "@staticmethod\ndef mean"),
+        ('    """The mean."""\n', '    print("""The mean.""")\n'),
+    ],
+)
+def test_whatever_else_is_a_change(workflow, old, new):
+    write(workflow / "libretto/vocab.py", MODULE)
+    assert old in MODULE
+    assert changed_scripts(workflow, "libretto/vocab.py", MODULE.replace(old, new)) == {"train"}
+
+
+def test_all_our_code_in_another_layout_and_without_comments_means_the_same(tmp_path, monkeypatch):
+    """By the formatter and by Python's own tokenizer."""
+    before = code.meaning_hash(sorted(code.WORKFLOW.rglob("*.py")))
+    copy = shutil.copytree(code.WORKFLOW, tmp_path / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+    paths = sorted(copy.rglob("*.py"))
+    for path in paths:
+        tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+        path.write_text(tokenize.untokenize(token for token in tokens if token.type != tokenize.COMMENT))
+    ruff = [Path(sys.executable).with_name("ruff"), "format", "--isolated", "--line-length=79", "--quiet", copy]
+    subprocess.run(ruff, check=True)
+    monkeypatch.setattr(code, "WORKFLOW", copy)
+    assert code.meaning_hash(paths) == before
+    paths[0].write_text(paths[0].read_text() + "CHANGED = 1\n")
+    forget()
+    assert code.meaning_hash(paths) != before
+
+
+def test_versions_of_python_agree(workflow):
+    """What 3.11.7, 3.12.1 and 3.13.0 printed; their ast.dump all differ."""
+    write(workflow / "libretto/vocab.py", MODULE)
+    assert code.meaning_hash([workflow / "libretto/vocab.py"]) == "f1e8a1439c920d08"
+
+
+def test_a_touch_changes_nothing(workflow):
+    before = hashes(workflow)
+    for path in workflow.rglob("*.py"):
+        os.utime(path)
+    assert hashes(workflow) == before
+
+
+def test_another_place_changes_nothing(workflow, tmp_path, monkeypatch):
+    before = hashes(workflow)
+    assert hashes(use_workflow(tmp_path / "copy", monkeypatch)) == before
+
+
+def test_content_that_moves_between_modules_is_a_change(workflow):
+    before = hashes(workflow)
+    write(workflow / "libretto/models/amt.py", "")
+    write(workflow / "libretto/vocab.py", FILES["libretto/models/amt.py"] + FILES["libretto/vocab.py"])
+    assert hashes(workflow)["train"] != before["train"]
+
+
+def test_docstrings_are_read_for_a_help_text_alone():
+    """They are left out of the hash: whatever else a script did with them, it would not rerun."""
+    used = [line.strip() for path in code.WORKFLOW.rglob("*.py") for line in path.read_text().splitlines()
+            if "__doc__" in line]  # fmt: skip
+    assert used == ["parser = argparse.ArgumentParser(description=__doc__)"]
+
+
+# What it follows
 
 
 @pytest.mark.parametrize(
@@ -50,45 +191,97 @@ def hashes(library):
         ("libretto/__init__.py", {"train", "fold", "late"}),
     ],
 )
-def test_a_change_reaches_just_the_scripts_that_import_it(library, changed, scripts):
-    before = hashes(library)
-    path = library / changed
-    path.write_text(path.read_text() + "# changed\n")
-    after = hashes(library)
-    assert {script for script in SCRIPTS if before[script] != after[script]} == scripts
+def test_a_change_reaches_just_the_scripts_that_import_it(workflow, changed, scripts):
+    content = (workflow / changed).read_text()
+    assert changed_scripts(workflow, changed, content + "# changed\n") == set()
+    assert changed_scripts(workflow, changed, content + "CHANGED = 1\n") == scripts
 
 
-def test_a_touch_changes_nothing(library):
-    before = hashes(library)
-    for path in library.rglob("*.py"):
-        os.utime(path)
-    assert hashes(library) == before
+@pytest.mark.parametrize(
+    ("statement", "module"),
+    [
+        ("import libretto.parts.new", "libretto/parts/new.py"),  # a folder without __init__.py
+        ("import libretto.parts.new as name", "libretto/parts/new.py"),
+        ("from libretto.parts import new", "libretto/parts/new.py"),
+        ("from libretto.parts import new as name", "libretto/parts/new.py"),
+        ("from libretto.parts.new import SIZE", "libretto/parts/new.py"),
+        ("from libretto.parts.new import SIZE", "libretto/parts/__init__.py"),
+        ("import os, libretto.new", "libretto/new.py"),
+        ("class Late:\n    def late(self):\n        import libretto.new", "libretto/new.py"),
+        ("try:\n    import nothing\nexcept ImportError:\n    from libretto import new", "libretto/new.py"),
+        ("if False:\n    from libretto.new import SIZE", "libretto/new.py"),
+        ("import new", "scripts/new.py"),  # a script of another
+        ("from scripts import new", "scripts/new.py"),
+        ("import other", "other.py"),  # beside the library
+        ("from other.new import SIZE", "other/new.py"),
+    ],
+)
+def test_every_form_of_import_is_followed(workflow, statement, module):
+    write(workflow / "libretto/vocab.py", statement + "\n")
+    for path in {"libretto/parts/new.py", module}:
+        write(workflow / path, "SIZE = 1\n")
+    assert "train" in changed_scripts(workflow, module, "SIZE = 2\n")
 
 
-def test_another_place_changes_nothing(library, tmp_path_factory, monkeypatch):
-    before = hashes(library)
-    copy = tmp_path_factory.mktemp("copy")
-    for name, content in FILES.items():
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        (copy / name).write_text(content)
-    monkeypatch.setattr(code, "LIBRARY", copy / "libretto")
-    assert hashes(copy) == before
+def test_installed_packages_are_not_followed(workflow):
+    """Their versions are those of envs/requirements.lock."""
+    write(workflow / "libretto/vocab.py", "import importlib.metadata\nimport yaml\nfrom numpy import linalg\n")
+    names = ["scripts/train.py", *(f"libretto/{name}.py" for name in
+             ("__init__", "training", "models/__init__", "models/amt", "vocab"))]  # fmt: skip
+    assert code.imported_files(workflow / "scripts/train.py") == {workflow / name for name in names}
 
 
-def test_content_that_moves_between_modules_is_a_change(library):
-    before = hashes(library)
-    (library / "libretto/models/amt.py").write_text("")
-    (library / "libretto/vocab.py").write_text(FILES["libretto/models/amt.py"] + FILES["libretto/vocab.py"])
-    assert hashes(library)["train"] != before["train"]
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_python_itself_finds_the_same_modules(script):
+    finder = modulefinder.ModuleFinder(path=[str(code.WORKFLOW), str(code.WORKFLOW / "scripts")])
+    finder.run_script(str(script))
+    found = {Path(module.__file__) for module in finder.modules.values() if module.__file__}
+    assert code.imported_files(script) == found
 
 
-def test_a_relative_import_cannot_be_followed(library):
-    (library / "libretto/training.py").write_text("from .models import amt\n")
-    with pytest.raises(ValueError, match=r"training\.py: a relative import; write 'from libretto"):
-        hashes(library)
+def test_every_script_has_a_hash_of_its_own():
+    assert len(SCRIPTS) > 20
+    assert len({code.code_hash(script) for script in SCRIPTS}) == len(SCRIPTS)
 
 
-def test_every_script_of_the_workflow_can_be_followed():
-    scripts = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
-    assert scripts
-    assert len({code.code_hash(script) for script in scripts}) == len(scripts)
+# What it refuses to follow
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("from .models import amt", "a relative import; write 'from libretto...'"),
+        ("from . import vocab", "a relative import; write 'from libretto...'"),
+        ("from libretto.models import *", "a star import; name what it imports"),
+        ("import importlib", "importlib cannot be followed; import code"),
+        ("def late():\n    from importlib import import_module", "importlib cannot be followed; import code"),
+        ("from importlib.machinery import SourceFileLoader", "importlib.machinery cannot be followed"),
+        ("import importlib.util", "importlib.util cannot be followed; import code"),
+        ("import runpy", "runpy cannot be followed; import code"),
+        ("amt = __import__('libretto.models.amt')", "__import__ cannot be followed; import code"),
+        ("exec(open('amt.py').read())", "exec cannot be followed; import code"),
+        ("SIZE = eval('1')", "eval cannot be followed; import code"),
+        ("DATA = open(__file__ + '/../data.csv').read()", "__file__ cannot be followed; .*, make data an input"),
+        ("from importlib.resources import files", "importlib.resources cannot be followed; import code"),
+        ("import pkgutil", "pkgutil cannot be followed; import code"),
+    ],
+)
+def test_code_and_data_that_no_import_names_are_refused(workflow, statement, message):
+    write(workflow / "libretto/training.py", statement + "\n")
+    with pytest.raises(ValueError, match=rf"libretto/training\.py: {message}"):
+        hashes(workflow)
+
+
+def test_no_job_reads_a_file_of_the_checkout_by_a_path_of_its_own():
+    """Templates and the paper's table are inputs of rules. `__file__` is refused, and this finds literal paths."""
+    folders = tuple(f"{path.name}/" for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
+    files = set().union(*map(code.imported_files, SCRIPTS))
+    literals = {
+        node.value
+        for path in files
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value
+    }
+    assert len(literals) > 500
+    assert "workflow/" in folders
+    assert not {text for text in literals if text.startswith(folders)}

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GPT2LMHeadModel, LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from libretto import vocab
@@ -229,7 +229,7 @@ def test_fold_is_the_same_function_for_any_client(make_tiny, tokenizer, tmp_path
     model = make_tiny("llama").model.eval()
     size = model.config.vocab_size
     folded = model.fold()
-    folded.generation_config = generation_config(tokenizer, size, 6, 0.98)
+    folded.generation_config = generation_config(tokenizer, size, 6)
     folded.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     client = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
@@ -243,7 +243,9 @@ def test_fold_is_the_same_function_for_any_client(make_tiny, tokenizer, tmp_path
     prompt = AutoTokenizer.from_pretrained(tmp_path)("A waltz.", add_special_tokens=False)["input_ids"]
     out = client.generate(torch.tensor([[0, *prompt, size + START]]))
     assert out.shape[1] <= len(prompt) + 2 + 6
-    assert client.generation_config.eos_token_id == size + SEPARATOR
+    settings = GenerationConfig.from_pretrained(tmp_path)
+    assert (settings.do_sample, settings.temperature, settings.top_p, settings.top_k) == (True, 1.0, 0.98, 0)
+    assert (settings.max_new_tokens, settings.eos_token_id) == (6, size + SEPARATOR)
 
 
 # ---- Both ----

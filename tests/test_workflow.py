@@ -283,11 +283,15 @@ def finished(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def changed(path):
+def changed(path, old="", new="CHANGED = 1\n"):
+    """Put `new` in place of the first `old`, or at the end."""
     content = path.read_text()
-    path.write_text(content + "# changed\n")
-    yield
-    path.write_text(content)
+    assert old in content
+    path.write_text(content.replace(old, new, 1) if old else content + new)
+    try:
+        yield
+    finally:
+        path.write_text(content)
 
 
 def test_what_changes_no_result_runs_nothing(finished, tmp_path):

@@ -137,7 +137,7 @@ def generating_settings(wildcards):
     variant = config["variants"].get(SYSTEMS[wildcards.system].variant)
     if variant is None:
         return None
-    kind = {key: variant[key] for key in ("family", "text_states", "init") if key in variant}
+    kind = {key: variant[key] for key in ("family", "text_states") if key in variant}
     return {"variant": kind, "text": text_settings(variant["family"])}
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from libretto.code import meaning_hash
 from libretto.describe import describe_rules, describe_sources
 
 CODE_SUFFIXES = {".py", ".smk", ".yaml", ".html", ".css", ".csv", ".rst"}
@@ -51,7 +52,8 @@ rule provenance:
         final=FINAL,
         cost="<run>/cost.csv",
         lock="envs/requirements.lock",
-        workflow=CODE_FILES,
+        # Of modules, what they mean counts (params), as everywhere.
+        workflow=[ancient(path) if path.endswith(".py") else path for path in CODE_FILES],
     output:
         crate="<run>/provenance/ro-crate-metadata.json",
         config="<run>/provenance/config.yaml",
@@ -71,6 +73,7 @@ rule provenance:
         snakefile="Snakefile",
         sources=describe_sources(config, f"results/{config['run']}/sources"),
         rules=lambda wildcards: describe_rules(workflow.rules, workflow.basedir),
+        modules=meaning_hash(Path(LIBRARY_PATH).rglob("*.py")),
         code=code("provenance.py"),
     message:
         "Provenance of every file of the run"

@@ -102,8 +102,7 @@ rule fold:
         mem_mb=64000,
         runtime=60,
     params:
-        max_new_tokens=config["sampling"]["max_new_tokens"],
-        top_p=config["sampling"]["top_p"],
+        chunk_tokens=lookup(within=config, dpath="data/chunk_tokens"),
         code=code("fold.py"),
     message:
         "{wildcards.variant} as a plain LlamaForCausalLM"

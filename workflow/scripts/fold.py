@@ -11,9 +11,7 @@ start_log(snakemake.log[0])
 model = LlamaForTextToMusic.from_pretrained(snakemake.input.model, dtype=torch.float32)
 tokenizer = load_tokenizer(snakemake.input.text_model)
 folded = model.fold()
-folded.generation_config = generation_config(
-    tokenizer, model.config.vocab_size, snakemake.params.max_new_tokens, snakemake.params.top_p
-)
+folded.generation_config = generation_config(tokenizer, model.config.vocab_size, snakemake.params.chunk_tokens)
 folded.save_pretrained(snakemake.output.model)
 tokenizer.save_pretrained(snakemake.output.model)
 follow_umask(snakemake.output.model)

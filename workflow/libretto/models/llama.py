@@ -139,10 +139,16 @@ class LlamaForTextToMusic(LlamaForCausalLM):
         return plain.eval()
 
 
-def generation_config(tokenizer, text_vocab_size: int, max_new_tokens: int, top_p: float) -> GenerationConfig:
-    """What a client of a folded model needs to sample from it as we do: the separator ends a piece.
+def generation_config(tokenizer, text_vocab_size: int, chunk_tokens: int) -> GenerationConfig:
+    """A folded model's own: a client that asks for nothing else samples from it as the paper does (section 5.1).
 
     A prompt is the begin-of-text token, instruction and description, and the start token text_vocab_size + AUTOREGRESS.
+    The separator ends a piece.
+
+    Args:
+        tokenizer: of the model.
+        text_vocab_size: the model's text ids; music ids follow.
+        chunk_tokens: the config's, which the model was trained on: the longest piece, in tokens.
     """
     return GenerationConfig(
         bos_token_id=special_id(tokenizer, BEGIN_OF_TEXT),
@@ -150,7 +156,7 @@ def generation_config(tokenizer, text_vocab_size: int, max_new_tokens: int, top_
         pad_token_id=special_id(tokenizer, END_OF_TURN),
         do_sample=True,
         temperature=1.0,
-        top_p=top_p,
+        top_p=0.98,
         top_k=0,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=chunk_tokens,
     )
