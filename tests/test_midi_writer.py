@@ -107,6 +107,21 @@ def test_forty_instruments_one_after_the_other_share_the_channels(read):
 
 
 @READERS
+def test_pieces_of_more_than_127_tracks_come_back(read):
+    rows = [[3 * i, 2, PITCHES * instrument + 60] for i, instrument in enumerate([*range(INSTRUMENTS)] * 2)]
+    data, n_substituted = write(rows)
+    assert n_substituted == 0
+    assert len(events_to_midi(np.array(rows))[0].tracks) <= 128
+    assert Counter(read(data)) == notes(rows)
+
+
+def test_a_note_that_is_repeated_341_times_at_once():
+    rows = [[0, 50, 60]] * 341
+    assert Counter(by_mido(write(rows)[0])) == notes(rows)
+    assert len(events_to_midi(np.array(rows))[0].tracks) <= 128
+
+
+@READERS
 def test_fifteen_instruments_and_drums_play_at_once(read):
     rows = [[i % 7, 500 + i, PITCHES * program + 60] for i, program in enumerate([*range(0, 120, 8), DRUMS])]
     assert Counter(read(write(rows)[0])) == notes(rows)
@@ -160,8 +175,8 @@ def test_the_file_is_one_for_musicians():
 
 
 def test_track_names_are_general_midis():
-    rows = [[10 * i, 5, PITCHES * i + 60] for i in range(128)]
-    names = [track.name for track in events_to_midi(np.array(rows))[0].tracks[1:]]
+    rows = [np.array([[10 * i, 5, PITCHES * i + 60] for i in half]) for half in (range(64), range(64, 128))]
+    names = [track.name for half in rows for track in events_to_midi(half)[0].tracks[1:]]
 
     def letters(name):
         return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -1,6 +1,10 @@
+import contextlib
 import hashlib
+import os
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import librosa
@@ -16,7 +20,9 @@ from libretto.render import RELEASE_SECONDS, render_folder, synthesize, trim_sil
 from libretto.renderings import Rendering, audible_files, read_renderings, write_renderings
 from libretto.splits import chunk_song
 from libretto.vocab import DRUMS, INSTRUMENTS, PITCHES
+from tests.checkout import ROOT
 from tests.realmidi import midi_files, needs_realmidi
+from tests.smf import meta, midi_file, off, on, track
 
 RATE = 22_050
 SOUNDFONTS = [Path("/usr/share/sounds/sf2", name) for name in ("TimGM6mb.sf2", "FluidR3_GM.sf2")]
@@ -73,6 +79,8 @@ PIECES = {
     "all sixteen channels": [(20 * i, 100, 8 * i if i < 15 else DRUMS, 40 + i) for i in range(16)],
     "400 notes at once": [(50, 150, *divmod(24 + 9 * i, 96)) for i in range(400)],
     "dense random music": random_events(341, 500, INSTRUMENTS),
+    "all 129 instruments in turn": [(3 * i, 20, i, 60) for i in range(INSTRUMENTS)],
+    "one note 341 times": [(0, 50, 40, 60)] * 341,
     "notes at odd times": [(7 * i + i % 3, 5, 0, 60 + i % 12) for i in range(40)],
 }
 
@@ -81,8 +89,8 @@ DITHER = 2**-15
 
 
 def assert_same_audio(file, soundfont, monkeypatch):
-    # Loud, so that the dither of the command's 16 bits matters little.
-    gain = 0.2 * 0.4 / np.abs(synthesize(file, soundfont, 44_100)).max()
+    # Loud, so that the dither of the command's 16 bits matters little; no louder, so that neither channel clips.
+    gain = 0.2 * 0.2 / np.abs(synthesize(file, soundfont, 44_100)).max()
     monkeypatch.setattr(render, "GAIN", gain)
     ours = synthesize(file, soundfont, 44_100)
     theirs, _ = play(file, soundfont, gain)
@@ -134,12 +142,12 @@ def test_every_instrument_of_real_music_is_heard(soundfont, write_midi):
 
 
 def test_every_instrument_is_heard(soundfont, write_midi):
-    with render.synthesizer(soundfont, 44_100):
-        quiet = {}
-        for instrument in range(INSTRUMENTS):
-            audio = synthesize(write_midi([(0, 50, instrument, 60)]), soundfont, RATE)
-            if loudness(audio[:RATE]) < 1e-4:
-                quiet[instrument] = loudness(audio[:RATE])
+    render.keep_samples(soundfont)
+    quiet = {}
+    for instrument in range(INSTRUMENTS):
+        audio = synthesize(write_midi([(0, 50, instrument, 60)]), soundfont, RATE)
+        if loudness(audio[:RATE]) < 1e-4:
+            quiet[instrument] = loudness(audio[:RATE])
     assert not quiet
 
 
@@ -210,6 +218,38 @@ def test_same_bytes_however_many_processes(write_midi, soundfont, tmp_path):
     info = soundfile.info(folder / "0003.flac")
     assert (info.samplerate, info.channels, info.format, info.subtype) == (RATE, 1, "FLAC", "PCM_16")
     assert info.frames / RATE == pytest.approx(renderings[3].seconds)
+
+
+def test_a_process_that_has_loaded_samples_with_threads_can_render(write_midi, soundfont, tmp_path):
+    """OpenMP's threads do not survive a fork: FluidSynth, loading samples in the child, would wait for them forever."""
+    folder = write_midi([(0, 50, 0, 60)]).parent
+    program = f"""
+from libretto.render import render_folder, synthesize
+synthesize("{folder}/0000.mid", "{soundfont}", {RATE})
+render_folder("{folder}", "{tmp_path}/audio", "{soundfont}", {RATE}, 30, 2)
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT / "workflow")}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment, start_new_session=True) as process:
+        try:
+            assert process.wait(timeout=60) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert (tmp_path / "audio/0000.flac").exists()
+
+
+def test_a_file_that_fluidsynth_cannot_play_is_an_error(write_midi, soundfont):
+    path = write_midi([(0, 50, 0, 60)])
+    file = mido.MidiFile(path)
+    file.tracks += [file.tracks[-1]] * 127
+    file.save(path)
+    assert np.abs(play(path, soundfont)[0]).max() < 1e-3  # FluidSynth plays nothing of it, and says nothing
+    with pytest.raises(RuntimeError, match="129 tracks; FluidSynth plays at most 128"):
+        synthesize(path, soundfont, RATE)
+    path.write_bytes(midi_file(track((0, meta(0x51, b"\x07\xa1\x20\x01")), (0, on(60)), (50, off(60)))))
+    assert mido.MidiFile(path).length > 0
+    with pytest.raises(RuntimeError, match="FluidSynth cannot play it: Invalid length for SetTempo"):
+        synthesize(path, soundfont, RATE)
 
 
 def test_midi_without_a_sound_is_listed(write_midi, soundfont, tmp_path):

@@ -1,6 +1,6 @@
 """Rendering against the `fluidsynth` command: dense random samples, seconds of CPU, notes that were dropped.
 
-    python -m tests.bench.render [samples] [soundfont]
+python -m tests.bench.render [samples] [soundfont]
 """
 
 import resource
@@ -19,11 +19,11 @@ EVENTS = 341  # of a sample of 1,024 tokens
 
 
 def write_samples(folder: Path, n: int) -> int:
-    """`n` MIDI files of uniformly random events within 5 s to 100 s; returns how many notes another program plays."""
+    """`n` MIDI files of uniformly random events within half a second to 100 s; returns how many notes another program plays."""
     draws = np.random.default_rng(0)
     n_substituted = 0
     for index in range(n):
-        bounds = (draws.choice([500, 2_000, 10_000]), 1_000, INSTRUMENTS * PITCHES)
+        bounds = (draws.choice([50, 500, 2_000, 10_000]), 1_000, INSTRUMENTS * PITCHES)
         midi, substituted = events_to_midi(draws.integers(0, bounds, (EVENTS, 3)))
         midi.save(folder / f"{index:04d}.mid")
         n_substituted += substituted

@@ -15,6 +15,8 @@ TEMPO = 500_000  # microseconds a beat: 120 beats a minute, which MIDI assumes w
 TICKS_PER_BEAT = 500  # so that a tick of the file is 1 ms
 SCALE = 1000 // TICKS_PER_SECOND  # ticks of the file per token tick
 VELOCITY = 72  # tokens carry no loudness
+MAX_TRACKS = 128  # FluidSynth plays nothing of a file with more
+MAX_LAYERS = (MAX_TRACKS - 1) // 16  # tracks of one channel, where there would be too many
 
 # Of simultaneous messages in a track, which comes first.
 NOTE_OFF, PROGRAM_CHANGE, NOTE_ON = range(3)
@@ -27,7 +29,8 @@ def events_to_midi(events: np.ndarray) -> tuple[mido.MidiFile, int]:
     instrument and pitch goes to a further track, and to a further channel where one is spare: most readers, and
     FluidSynth, would end both notes at the first note-off. Where more than fifteen programs take turns, a program takes
     over an idle channel. Where more than fifteen sound at once, the note plays on the channel of the nearest program in
-    General MIDI's order, which groups similar instruments.
+    General MIDI's order, which groups similar instruments. A piece that would need more than 127 tracks gets a few for
+    each channel instead.
 
     A note of no length lasts 1 ms, because some readers drop notes that end where they begin.
 
@@ -45,7 +48,7 @@ def events_to_midi(events: np.ndarray) -> tuple[mido.MidiFile, int]:
         n_substituted += band.add_note(program, pitch, onset, onset + max(duration, 1))
     midi = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT)
     midi.tracks.append(mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=TEMPO)]))
-    midi.tracks += [part.track() for part in band.parts]
+    midi.tracks += band.tracks()
     return midi, n_substituted
 
 
@@ -80,6 +83,7 @@ class _Part:
         channel: of all its notes.
         program: of General MIDI, or DRUMS.
         name: of the track.
+        layer: how many parts of this program the channel had before.
         ends: when the last note of each pitch ends.
         messages: (tick, NOTE_OFF or PROGRAM_CHANGE or NOTE_ON, message).
     """
@@ -87,6 +91,7 @@ class _Part:
     channel: _Channel
     program: int
     name: str
+    layer: int
     ends: dict[int, int] = field(default_factory=dict)
     messages: list[tuple[int, int, mido.Message]] = field(default_factory=list)
 
@@ -102,14 +107,6 @@ class _Part:
         self.messages.append((end, NOTE_OFF, mido.Message("note_off", **note)))
         self.ends[pitch] = end
         self.channel.busy_until = max(self.channel.busy_until, end)
-
-    def track(self) -> mido.MidiTrack:
-        track = mido.MidiTrack([mido.MetaMessage("track_name", name=self.name)])
-        now = 0
-        for tick, _, message in sorted(self.messages, key=lambda entry: entry[:2]):
-            track.append(message.copy(time=tick - now))
-            now = tick
-        return track
 
 
 class _Band:
@@ -165,15 +162,34 @@ class _Band:
         channel.program = program
         if not channel.parts[program]:
             return self._new_part(channel)
-        part = channel.parts[program][0]
-        part.add_program_change(onset)
-        return part
+        for part in channel.parts[program]:
+            part.add_program_change(onset)
+        return channel.parts[program][0]
 
     def _new_part(self, channel: _Channel) -> _Part:
         number = 1 + sum(part.program == channel.program for part in self.parts)
         name = general_midi_name(channel.program) + (f" {number}" if number > 1 else "")
-        part = _Part(channel, channel.program, name)
+        part = _Part(channel, channel.program, name, len(channel.parts[channel.program]))
         part.add_program_change(channel.since)
         channel.parts[channel.program].append(part)
         self.parts.append(part)
         return part
+
+    def tracks(self) -> list[mido.MidiTrack]:
+        """A track per part; where there would be too many, tracks that several programs of a channel share."""
+        shared = defaultdict(list)
+        for number, part in enumerate(self.parts):
+            is_whole = len(self.parts) < MAX_TRACKS
+            layer = min(part.layer, MAX_LAYERS - 1)
+            shared[number if is_whole else (part.channel.number, layer)].append(part)
+        return [_track(parts) for parts in shared.values()]
+
+
+def _track(parts: list[_Part]) -> mido.MidiTrack:
+    name = parts[0].name if len(parts) == 1 else f"Channel {parts[0].channel.number + 1}"
+    track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
+    now = 0
+    for tick, _, message in sorted((entry for part in parts for entry in part.messages), key=lambda entry: entry[:2]):
+        track.append(message.copy(time=tick - now))
+        now = tick
+    return track

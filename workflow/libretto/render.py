@@ -3,10 +3,8 @@
 import ctypes
 import logging
 import multiprocessing
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import fluidsynth
@@ -14,9 +12,11 @@ import mido
 import numpy as np
 import soundfile
 from scipy.signal import resample_poly
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from libretto.errors import InputError
+from libretto.midi_writer import MAX_TRACKS
 from libretto.renderings import Rendering
 
 RELEASE_SECONDS = 4.0  # after the last MIDI event: the last notes ring out, far below the level of trimming
@@ -33,7 +33,7 @@ TRIM_HOP = 512
 SILENCE = 1e-5  # root mean square below which librosa sees nothing but silence
 
 # What pyfluidsynth does not wrap.
-FLUID_WARNING = 2
+FLUID_ERROR, FLUID_WARNING = 1, 2
 LogFunction = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 fluid_set_log_function = fluidsynth.cfunc(
     "fluid_set_log_function",
@@ -58,29 +58,31 @@ fluid_synth_write_float = fluidsynth.cfunc(
 logger = logging.getLogger("libretto")
 
 
-class _Warnings:
-    """FluidSynth's warnings: notes that it drops for want of voices are counted, all others are logged."""
+class _FluidLog:
+    """What FluidSynth says: notes that it drops for want of voices are counted, other warnings logged, errors kept."""
 
     def __init__(self):
-        self.dropped = 0
+        self.n_dropped = 0
+        self.errors: list[str] = []
         self._function = LogFunction(self._receive)  # FluidSynth keeps no reference of its own
-        fluid_set_log_function(FLUID_WARNING, self._function, None)
+        for level in (FLUID_ERROR, FLUID_WARNING):
+            fluid_set_log_function(level, self._function, None)
 
     def _receive(self, level, message, data):
-        if b"Failed to allocate a synthesis process" in message:
-            self.dropped += 1
+        text = message.decode(errors="replace")
+        if level == FLUID_ERROR:
+            self.errors.append(text)
+        elif "Failed to allocate a synthesis process" in text:
+            self.n_dropped += 1
         else:
-            logger.warning("FluidSynth: %s", message.decode(errors="replace"))
+            logger.warning("FluidSynth: %s", text)
 
 
-fluid_warnings = _Warnings()
+fluid_log = _FluidLog()
 
 
-@contextmanager
-def synthesizer(soundfont: str | Path, rate: int, voices: int = MIN_VOICES) -> Iterator[fluidsynth.Synth]:
+def open_synth(soundfont: str | Path, rate: int, voices: int) -> fluidsynth.Synth:
     """A FluidSynth synthesizer with a soundfont.
-
-    While one is open, others of this process, or of one forked from it, share its samples.
 
     Args:
         soundfont: the SF2 file.
@@ -93,13 +95,17 @@ def synthesizer(soundfont: str | Path, rate: int, voices: int = MIN_VOICES) -> I
     # synth.dynamic-sample-loading stays off: with it, FluidSynth 2.3 plays some samples wrongly.
     settings = {"player.timing-source": "sample", "synth.lock-memory": 0, "synth.polyphony": voices}
     synth = fluidsynth.Synth(gain=GAIN, samplerate=rate, channels=16, **settings)
-    try:
-        # Presets must be updated: otherwise the drum channel has none, and plays nothing.
-        if synth.sfload(str(soundfont), update_midi_preset=1) == fluidsynth.FLUID_FAILED:
-            raise InputError(f"{soundfont}: FluidSynth cannot load it; give another SF2 file as sources.soundfont.path")
-        yield synth
-    finally:
+    # Presets must be updated: otherwise the drum channel has none, and plays nothing.
+    if synth.sfload(str(soundfont), update_midi_preset=1) == fluidsynth.FLUID_FAILED:
         synth.delete()
+        raise InputError(f"{soundfont}: FluidSynth cannot load it; give another SF2 file as sources.soundfont.path")
+    return synth
+
+
+@cache
+def keep_samples(soundfont: str | Path) -> fluidsynth.Synth:
+    """Load a soundfont for as long as this process lives: the process's other synthesizers share its samples."""
+    return open_synth(soundfont, SOUNDFONT_RATE, MIN_VOICES)
 
 
 def synthesize(midi: str | Path, soundfont: str | Path, sample_rate: int) -> np.ndarray:
@@ -118,19 +124,22 @@ def synthesize(midi: str | Path, soundfont: str | Path, sample_rate: int) -> np.
 
     Raises:
         InputError: the soundfont cannot be loaded.
-        RuntimeError: FluidSynth refuses the MIDI file.
+        RuntimeError: FluidSynth cannot play the MIDI file.
     """
+    fluid_log.errors.clear()
     oversampling = max(1, SOUNDFONT_RATE // sample_rate)
     rate = oversampling * sample_rate
     file = mido.MidiFile(midi)
+    if len(file.tracks) > MAX_TRACKS:  # it would play nothing, and not say so
+        raise RuntimeError(f"{midi} has {len(file.tracks)} tracks; FluidSynth plays at most {MAX_TRACKS}")
     frames = round((file.length + RELEASE_SECONDS) * rate)
     n_notes = sum(message.type == "note_on" for track in file.tracks for message in track)
     voices = min(max(VOICES_PER_NOTE * n_notes, MIN_VOICES), MAX_VOICES)
     stereo = np.empty((frames, 2), np.float32)
     # A synthesizer for each file: effects carry their state on, and results would depend on the order.
-    with synthesizer(soundfont, rate, voices) as synth:
-        if synth.play_midi_file(str(midi)) == fluidsynth.FLUID_FAILED:
-            raise RuntimeError(f"{midi}: FluidSynth cannot play it")
+    synth = open_synth(soundfont, rate, voices)
+    try:
+        synth.play_midi_file(str(midi))
         # Block by block: in a longer call, notes would begin up to 64 blocks (93 ms) early. In floating point, because
         # the dither of 16-bit samples depends on what else the process has drawn random numbers for.
         for start in range(0, frames, BLOCK):
@@ -139,6 +148,10 @@ def synthesize(midi: str | Path, soundfont: str | Path, sample_rate: int) -> np.
                 synth.synth, length, stereo.ctypes.data, 2 * start, 2, stereo.ctypes.data, 2 * start + 1, 2
             )
         fluidsynth.delete_fluid_player(synth.player)
+    finally:
+        synth.delete()
+    if fluid_log.errors:  # otherwise a file that it cannot read would be silence
+        raise RuntimeError(f"{midi}: FluidSynth cannot play it: {'; '.join(fluid_log.errors)}")
     mono = stereo.mean(axis=1)
     return resample_poly(mono, 1, oversampling) if oversampling > 1 else mono
 
@@ -167,7 +180,8 @@ def trim_silence(audio: np.ndarray, top_db: float) -> tuple[int, int]:
 
 def render_file(midi: Path, folder: Path, soundfont: str | Path, sample_rate: int, trim_db: float) -> Rendering:
     """Render one MIDI file to `folder/{its name}.flac`, 16 bit; nothing is written where it makes no sound."""
-    dropped_before = fluid_warnings.dropped
+    keep_samples(soundfont)
+    dropped_before = fluid_log.n_dropped
     audio = synthesize(midi, soundfont, sample_rate)
     start, end = trim_silence(audio, trim_db)
     if end > start:
@@ -177,7 +191,7 @@ def render_file(midi: Path, folder: Path, soundfont: str | Path, sample_rate: in
         seconds=(end - start) / sample_rate,
         start_s=start / sample_rate,
         end_s=end / sample_rate,
-        n_dropped=fluid_warnings.dropped - dropped_before,
+        n_dropped=fluid_log.n_dropped - dropped_before,
     )
 
 
@@ -204,9 +218,10 @@ def render_folder(
     folder.mkdir(parents=True, exist_ok=True)
     files = sorted(Path(midi).glob("*.mid"), key=lambda file: int(file.stem))
     render = partial(render_file, folder=folder, soundfont=soundfont, sample_rate=sample_rate, trim_db=trim_db)
-    # Forked, not spawned: a spawned process would run the calling script again, and share no samples.
+    # Forked, not spawned: a spawned process would run the calling script again. One thread in each: FluidSynth loads
+    # samples with OpenMP, which waits for ever in a fork of a process that has used it with more.
     fork = multiprocessing.get_context("fork")
-    with synthesizer(soundfont, SOUNDFONT_RATE), ProcessPoolExecutor(processes, fork) as pool:
+    with ProcessPoolExecutor(processes, fork, initializer=threadpool_limits, initargs=(1,)) as pool:
         renderings = list(tqdm(pool.map(render, files), "rendering", len(files), unit="file", mininterval=1))
     if dropped := sum(rendering.n_dropped for rendering in renderings):
         logger.warning("FluidSynth dropped %d notes: more than %d samples at once", dropped, MAX_VOICES)
