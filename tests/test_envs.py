@@ -70,10 +70,10 @@ def scripts_by_stage():
 @pytest.mark.parametrize(("stage", "script"), sorted(set(scripts_by_stage())))
 def test_conda_environment_has_what_its_scripts_import(stage, script):
     sys.path.insert(0, str(ROOT / "workflow"))
-    from libretto.code import _reachable
+    from libretto.code import imported_files
 
     modules = set()
-    for path in _reachable(ROOT / "workflow" / "scripts" / script):
+    for path in imported_files(ROOT / "workflow" / "scripts" / script):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.split(".")[0] for alias in node.names}

@@ -7,7 +7,7 @@ import pytest
 from tests.checkout import ROOT, dry_run
 from tests.test_workflow import changed, job_counts
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
 TEMPLATES = ROOT / "workflow" / "templates"
 TABLE = {"table", "figure_scores", "listening_page"}

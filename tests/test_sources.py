@@ -12,7 +12,7 @@ import pytest
 
 from libretto.download import Patience, download_file, download_model
 from libretto.errors import InputError
-from libretto.sources import check_sources, download_entry, missing_paths, source_path
+from libretto.sources import check_sources, download_entry, expected_sha256, missing_paths, source_path
 from tests.checkout import copy_checkout, snakemake
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -41,6 +41,16 @@ def config():
             },
         },
     }
+
+
+def test_the_checksum_of_weights_holds_for_a_copy_of_ones_own_too(config):
+    clap = config["sources"]["models"]["clap"]
+    assert expected_sha256(config, ["clap", "roberta-base"]) is None
+    clap["sha256"] = SHA256
+    assert expected_sha256(config, ["clap", "roberta-base"]) == SHA256
+    clap["path"] = "my/clap.pt"
+    assert expected_sha256(config, ["clap", "roberta-base"]) == SHA256
+    assert expected_sha256(config, []) is expected_sha256(config, ["vggish"]) is None
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from libretto.sources import (
     check_sources,
     config_key,
     download_entry,
+    expected_sha256,
     missing_path_message,
     missing_paths,
     source_path,
@@ -144,11 +145,6 @@ def generating_settings(wildcards):
 def audio_system(wildcards):
     """The system whose audio a system's scores hear: the same music with other descriptions is not rendered twice."""
     return GROUND_TRUTH if wildcards.system == RANDOM_TEXT else wildcards.system
-
-
-def sha256_of(models):
-    """What the first of these models must hash to before it is loaded; None where the config does not say."""
-    return config["sources"]["models"].get(models[0], {}).get("sha256") if models else None
 
 
 def scored_files(wildcards):

@@ -25,7 +25,7 @@ rule embed_fad:
         runtime=120,
     params:
         embedding=FAD_EMBEDDING,
-        sha256=sha256_of(EMBEDDING_MODELS[FAD_EMBEDDING]),
+        sha256=expected_sha256(config, EMBEDDING_MODELS[FAD_EMBEDDING]),
         code=code("embed_fad.py"),
     message:
         "{params.embedding} embeddings of {wildcards.system}"
@@ -56,7 +56,7 @@ rule embed_clap:
         mem_mb=16000,
         runtime=60,
     params:
-        sha256=sha256_of(["clap"]),
+        sha256=expected_sha256(config, EMBEDDING_MODELS["clap"]),
         code=code("embed_clap.py"),
     message:
         "CLAP embeddings of {wildcards.system}"
