@@ -19,7 +19,7 @@ EVENTS = 341  # of a sample of 1,024 tokens
 
 
 def write_samples(folder: Path, n: int) -> int:
-    """`n` MIDI files of uniformly random events within half a second to 100 s; returns how many notes another program plays."""
+    """`n` MIDI files of random events within half a second to 100 s; returns how many notes another program plays."""
     draws = np.random.default_rng(0)
     n_substituted = 0
     for index in range(n):
