@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from libretto import vocab
+from libretto.tokens import vocab
 from tests.checkout import copy_checkout, snakemake
 
 SPECIAL_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
@@ -165,7 +165,7 @@ def make_tiny(amt_folder, llama_folder):
     """A function of a family (and text_states or init) that gives a fresh tiny Variant on the CPU."""
     import torch
 
-    from libretto.variants import base_model, make_variant
+    from libretto.models.variants import base_model, make_variant
 
     def make(family: str, **kind):
         settings = {**variant_settings(family), **kind}

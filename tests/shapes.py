@@ -2,9 +2,9 @@
 
 from transformers import LlamaConfig
 
-from libretto import vocab
 from libretto.models.amt import AmtForTextToMusic, AmtTextConfig
 from libretto.models.llama import LlamaForTextToMusic, LlamaMusicConfig
+from libretto.tokens import vocab
 
 LLAMA_3_2 = {"vocab_size": 128_256, "num_key_value_heads": 8, "intermediate_size": 8192, "tie_word_embeddings": True}
 LLAMA_1B = LLAMA_3_2 | {"hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32, "head_dim": 64}

@@ -7,8 +7,8 @@ import tarfile
 
 import pytest
 
-from libretto import archive
-from libretto.archive import read_archive
+from libretto.data import archive
+from libretto.data.archive import read_archive
 from libretto.errors import InputError
 from tests.bench import fuzz_input
 from tests.bench.fuzz_input import header, pax_record, with_checksum

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from libretto import vocab
-from libretto.chunks import MiddleChunks, TrainingChunks, collate_amt, collate_llama, load_split
 from libretto.errors import InputError
 from libretto.models import IGNORED
+from libretto.models.batches import MiddleChunks, TrainingChunks, collate_amt, collate_llama, load_split
+from libretto.models.prompts import Prompter
 from libretto.seeds import derangement, stable_seed
-from libretto.text import Prompter
+from libretto.tokens import vocab
 from tests.conftest import CAPTIONS, TEXT
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from libretto import code
+from libretto.provenance import code_hash as code
 from tests.checkout import ROOT
 
 SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from snakemake.utils import validate
 
-from libretto.config import SCHEMA, check_config, check_consistency, check_files, drop_nulls, sort_keys
+from libretto.config.checks import SCHEMA, check_config, check_consistency, check_files, drop_nulls, sort_keys
 from libretto.errors import InputError
 from tests.checkout import ROOT
 

@@ -1,6 +1,6 @@
 import pytest
 
-from libretto.cost import COLUMNS, collect_costs
+from libretto.report.cost import COLUMNS, collect_costs
 
 HEADING = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 

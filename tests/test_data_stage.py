@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from libretto.splits import chunk_song
+from libretto.data.splits import chunk_song
 from tests.checkout import ROOT, jobs_of, snakemake
 from tests.corpus import write_archive
 from tests.realmidi import FOLDER, manifest, needs_realmidi

@@ -1,7 +1,7 @@
 import re
 from types import SimpleNamespace
 
-from libretto.describe import describe_rules, describe_sources, uses_standins
+from libretto.provenance.rule_records import describe_rules, describe_sources, uses_standins
 
 CONFIG = {
     "sources": {
@@ -31,7 +31,7 @@ def rule(name, script=None, benchmark=None, **resources):
     return SimpleNamespace(
         name=name,
         script=script,
-        snakefile="/repo/workflow/rules/train.smk",
+        snakefile="/repo/workflow/rules/training.smk",
         output=[Path("results/r/x$")],
         benchmark=benchmark,
         resources=resources,
@@ -54,7 +54,7 @@ def test_rules():
         "benchmark": "results/r/benchmarks/table.tsv$",
         "gpus": 0,
     }
-    assert (train["tool"], train["gpus"]) == ("workflow/rules/train.smk", 2)
+    assert (train["tool"], train["gpus"]) == ("workflow/rules/training.smk", 2)
     assert generate["gpus"] is None
 
 

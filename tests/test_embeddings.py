@@ -10,10 +10,10 @@ import pytest
 import soundfile
 import torch
 
-from libretto.embeddings import make_embedder
-from libretto.embeddings.base import Embedder, embed_files, load_audio, read_embeddings, write_embeddings
-from libretto.embeddings.checkpoint import check_weights, tokenizers_of_laion_clap
-from libretto.embeddings.logmel import BANDS, FLOOR, LogMel
+from libretto.audio.embeddings import make_embedder
+from libretto.audio.embeddings.base import Embedder, embed_files, load_audio, read_embeddings, write_embeddings
+from libretto.audio.embeddings.logmel import BANDS, FLOOR, LogMel
+from libretto.audio.embeddings.weights import check_weights, tokenizers_of_laion_clap
 from libretto.errors import InputError
 
 RATE = 22_050
@@ -160,7 +160,7 @@ def test_vggish_is_that_of_frechet_audio_distance(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_frechet_distance_is_that_of_frechet_audio_distance():
-    from libretto.metrics import frechet_distance
+    from libretto.scores.frechet import frechet_distance
 
     with tokenizers_of_laion_clap():
         from frechet_audio_distance import FrechetAudioDistance
@@ -253,7 +253,7 @@ def test_clap_is_that_of_laion_clap(random_clap):
     ("seconds", "starts"), [(4, [0]), (10, [0]), (10.5, [0, 0.5]), (20, [0, 10]), (25, [0, 7.5, 15])]
 )
 def test_clap_windows_cover_a_clip(seconds, starts):
-    from libretto.embeddings.clap import split_windows
+    from libretto.audio.embeddings.clap import split_windows
 
     audio = np.arange(round(seconds * 100), dtype=np.float32)
     windows = split_windows(audio, 1000)

@@ -70,7 +70,7 @@ def scripts_by_stage():
 @pytest.mark.parametrize(("stage", "script"), sorted(set(scripts_by_stage())))
 def test_conda_environment_has_what_its_scripts_import(stage, script):
     sys.path.insert(0, str(ROOT / "workflow"))
-    from libretto.code import imported_files
+    from libretto.provenance.code_hash import imported_files
 
     modules = set()
     for path in imported_files(ROOT / "workflow" / "scripts" / script):

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from libretto.figures import plot_layer_weights, plot_losses, plot_scores, plot_sweep, save
-from libretto.sweep import Point
-from libretto.systems import System
-from libretto.table import METRICS, REPORT
+from libretto.config.sweep import Point
+from libretto.config.systems import System
+from libretto.report.figures import plot_layer_weights, plot_losses, plot_scores, plot_sweep, save
+from libretto.report.table import METRICS, REPORT
 
 SYSTEMS = [
     System("ground-truth", "ground-truth", "Baselines", "Ground truth"),

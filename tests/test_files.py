@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from libretto import files
+from libretto.data.splits import merge_songs
 from libretto.files import TableWriter, read_rows, write_table, written_whole
-from libretto.splits import merge_songs
 
 TABLE = pa.schema({"row": pa.int32(), "tokens": pa.list_(pa.int32()), "chunks": pa.list_(pa.list_(pa.uint16()))})
 

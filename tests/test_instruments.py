@@ -1,7 +1,7 @@
 import pytest
 
-from libretto.instruments import INSTRUMENT_NAMES, midicaps_name
-from libretto.vocab import DRUMS, INSTRUMENTS
+from libretto.tokens.instruments import INSTRUMENT_NAMES, midicaps_name
+from libretto.tokens.vocab import DRUMS, INSTRUMENTS
 
 
 def test_names_stand_at_their_program():

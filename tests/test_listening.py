@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from libretto.listening import COLOURS, add_samples, choose_samples, colour_classes, piano_roll, render
-from libretto.systems import System
-from libretto.table import METRICS, REPORT, page_values
-from libretto.vocab import DRUMS, DURATION_OFFSET, NOTE_OFFSET
+from libretto.config.systems import System
+from libretto.report.listening import COLOURS, add_samples, choose_samples, colour_classes, piano_roll, render
+from libretto.report.table import METRICS, REPORT, page_values
+from libretto.tokens.vocab import DRUMS, DURATION_OFFSET, NOTE_OFFSET
 
 PIANO, VIOLIN = 0, 40
 GROUND_TRUTH = System("ground-truth", "ground-truth", "Baselines", "Ground truth")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from libretto import fast_midi, midi
-from libretto.vocab import (
+from libretto.tokens import compiled, reference
+from libretto.tokens.vocab import (
     AUTOREGRESS,
     DRUMS,
     DURATION_OFFSET,
@@ -24,11 +24,11 @@ from tests.realmidi import manifest, midi_files, needs_realmidi
 from tests.smf import files, hostile_files, meta, midi_file, number, off, on, program, tempo, track
 from tests.smf import sysex as system_exclusive
 
-BOTH = pytest.mark.parametrize("tokenizer", [midi, fast_midi], ids=["mido", "compiled"])
+BOTH = pytest.mark.parametrize("tokenizer", [reference, compiled], ids=["mido", "compiled"])
 
 
 def events(tokenizer, *tracks, **header):
-    return midi.tokens_to_events(tokenizer.midi_to_tokens(midi_file(*tracks, **header))).tolist()
+    return reference.tokens_to_events(tokenizer.midi_to_tokens(midi_file(*tracks, **header))).tolist()
 
 
 def outcome(tokenizer, data):
@@ -57,7 +57,7 @@ def test_a_note_off_closes_the_first_open_note(tokenizer):
 @BOTH
 def test_a_program_change_under_a_held_note_loses_its_note_off(tokenizer):
     found = events(tokenizer, track((0, on(60)), (10, program(5)), (90, off(60)), (0, on(60)), (5, off(60))))
-    assert found == [[0, midi.UNCLOSED_DURATION, 60], [100, 5, 5 * PITCHES + 60]]
+    assert found == [[0, reference.UNCLOSED_DURATION, 60], [100, 5, 5 * PITCHES + 60]]
 
 
 @BOTH
@@ -68,7 +68,7 @@ def test_a_program_holds_for_its_channel_in_every_track(tokenizer):
 @BOTH
 def test_durations_are_capped_and_zero_stays(tokenizer):
     found = events(tokenizer, track((0, on(60)), (0, off(60)), (0, on(61)), (5_000, off(61)), (0, on(62))))
-    assert found == [[0, 0, 60], [0, MAX_DURATION - 1, 61], [5_000, midi.UNCLOSED_DURATION, 62]]
+    assert found == [[0, 0, 60], [0, MAX_DURATION - 1, 61], [5_000, reference.UNCLOSED_DURATION, 62]]
 
 
 @BOTH
@@ -80,7 +80,7 @@ def test_the_tenth_channel_is_drums_whatever_its_program(tokenizer):
 @BOTH
 def test_a_tempo_holds_for_all_tracks_from_its_time_on(tokenizer):
     found = events(tokenizer, track((100, tempo(1_000_000))), track((100, on(60)), (10, off(60)), (90, on(61))))
-    assert found == [[100, 20, 60], [300, midi.UNCLOSED_DURATION, 61]]
+    assert found == [[100, 20, 60], [300, reference.UNCLOSED_DURATION, 61]]
 
 
 @BOTH
@@ -113,7 +113,7 @@ def test_no_notes_no_tokens(tokenizer):
 @pytest.mark.parametrize("delta", [1 << 40, 1 << 60, 1 << 70])
 def test_an_onset_beyond_int32_is_capped(tokenizer, delta):
     found = events(tokenizer, track((0, on(61)), (delta, on(60)), (0, off(61))), division=1)
-    assert found == [[0, MAX_DURATION - 1, 61], [midi.MAX_ONSET, midi.UNCLOSED_DURATION, 60]]
+    assert found == [[0, MAX_DURATION - 1, 61], [reference.MAX_ONSET, reference.UNCLOSED_DURATION, 60]]
 
 
 @BOTH
@@ -150,22 +150,22 @@ def test_what_cannot_be_read_is_refused_for_the_same_reason(tokenizer, data, err
 
 
 def test_no_file_keeps_mido_busy_for_long():
-    notes = [(1, on(60)), (1, off(60))] * (fast_midi.MOST_FOR_MIDO // 8 + 1)
-    assert outcome(fast_midi, midi_file(track((1 << 62, on(60)), *notes))) == "OverflowError"
+    notes = [(1, on(60)), (1, off(60))] * (compiled.MOST_FOR_MIDO // 8 + 1)
+    assert outcome(compiled, midi_file(track((1 << 62, on(60)), *notes))) == "OverflowError"
 
 
 def test_the_denominators_that_mido_refuses_are_refused():
     for power in range(256):
         data = midi_file(track((0, meta(0x58, bytes([4, power, 24, 8]))), (0, on(60))))
-        assert outcome(fast_midi, data) == outcome(midi, data)
+        assert outcome(compiled, data) == outcome(reference, data)
 
 
 @settings(max_examples=300, deadline=None)
 @given(files())
 def test_compiled_tokens_equal_midos(data):
-    tokens = fast_midi.midi_to_tokens(data)
-    assert tokens.tolist() == midi.midi_to_tokens(data).tolist()
-    found = midi.tokens_to_events(tokens)
+    tokens = compiled.midi_to_tokens(data)
+    assert tokens.tolist() == reference.midi_to_tokens(data).tolist()
+    found = reference.tokens_to_events(tokens)
     assert (np.diff(found[:, 0]) >= 0).all()
     assert ((found >= 0) & (found < (2**31, MAX_DURATION, INSTRUMENTS * PITCHES))).all()
 
@@ -175,14 +175,14 @@ def test_compiled_tokens_equal_midos(data):
 def test_compiled_outcomes_equal_midos_on_hostile_files(data, inserted, position, is_cut):
     position = min(position, len(data))
     data = data[:position] + inserted + (b"" if is_cut else data[position + len(inserted) :])
-    assert outcome(fast_midi, data) == outcome(midi, data)
+    assert outcome(compiled, data) == outcome(reference, data)
 
 
 @needs_realmidi
 def test_real_files_have_the_references_outcome():
     expected = manifest()
     for lmd_id, data in midi_files().items():
-        found = outcome(fast_midi, data)
+        found = outcome(compiled, data)
         if isinstance(found, str):
             assert expected[lmd_id]["status"] == f"error:{found}"
         else:
@@ -197,21 +197,21 @@ def test_mutated_copies_of_real_files_have_midos_outcome():
         data = bytearray(draw.choice(small))
         for _ in range(draw.randint(1, 4)):
             data[draw.randrange(len(data))] = draw.randrange(256)
-        assert outcome(fast_midi, bytes(data)) == outcome(midi, bytes(data))
+        assert outcome(compiled, bytes(data)) == outcome(reference, bytes(data))
 
 
 def test_valid_events_counts_what_is_no_event():
     good = [5, DURATION_OFFSET + 7, NOTE_OFFSET + 60]
     tokens = [AUTOREGRESS, *good, good[1], good[0], good[2], *good[:2], REST, SEPARATOR, SEPARATOR, SEPARATOR, *good, 3]
-    found, n_invalid = midi.valid_events(tokens)
+    found, n_invalid = reference.valid_events(tokens)
     assert found.tolist() == [[5, 7, 60], [5, 7, 60]]
     assert n_invalid == 3
-    assert midi.valid_events([])[0].shape == (0, 3)
+    assert reference.valid_events([])[0].shape == (0, 3)
 
 
 def test_the_bounds_of_valid_events():
     last = [MAX_TIME - 1, NOTE_OFFSET - 1, REST - 1]
-    assert midi.valid_events(last)[0].tolist() == [[MAX_TIME - 1, MAX_DURATION - 1, INSTRUMENTS * PITCHES - 1]]
+    assert reference.valid_events(last)[0].tolist() == [[MAX_TIME - 1, MAX_DURATION - 1, INSTRUMENTS * PITCHES - 1]]
     for index in range(3):
         beyond = [token + (place == index) for place, token in enumerate(last)]
-        assert midi.valid_events(beyond)[1] == 1
+        assert reference.valid_events(beyond)[1] == 1

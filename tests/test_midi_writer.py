@@ -14,10 +14,10 @@ import symusic
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from libretto import fast_midi, midi
-from libretto.midi_writer import events_to_midi
-from libretto.splits import chunk_song
-from libretto.vocab import DRUMS, INSTRUMENTS, PITCHES
+from libretto.data.splits import chunk_song
+from libretto.tokens import compiled, reference
+from libretto.tokens.midi_writer import events_to_midi
+from libretto.tokens.vocab import DRUMS, INSTRUMENTS, PITCHES
 from tests.realmidi import midi_files, needs_realmidi
 
 
@@ -39,7 +39,7 @@ def note(onset, end, program, is_drum, pitch):
 
 
 def by_mido(data):
-    return map(tuple, midi.tokens_to_events(midi.midi_to_tokens(data)).tolist())
+    return map(tuple, reference.tokens_to_events(reference.midi_to_tokens(data)).tolist())
 
 
 def by_symusic(data):
@@ -142,13 +142,13 @@ def test_every_reader_finds_the_notes_of_real_music(read):
     n_notes = n_wrong = n_nested = 0
     for data in midi_files().values():
         try:
-            tokens = fast_midi.midi_to_tokens(data)
+            tokens = compiled.midi_to_tokens(data)
         except Exception:
             continue
         chunks, _ = chunk_song(tokens, 1024, "drop")
         if not chunks:
             continue
-        rows = midi.valid_events(chunks[len(chunks) // 2])[0]
+        rows = reference.valid_events(chunks[len(chunks) // 2])[0]
         written, n_substituted = write(rows)
         assert n_substituted == 0
         n_notes += len(rows)

@@ -8,13 +8,13 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GPT2LMHeadModel, LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from libretto import vocab
 from libretto.errors import InputError
 from libretto.models import IGNORED, loss
 from libretto.models.amt import AmtForTextToMusic, AmtTextConfig
 from libretto.models.attention import CAUSAL
 from libretto.models.encoder import TextEncoder
 from libretto.models.llama import LlamaForTextToMusic, generation_config
+from libretto.tokens import vocab
 from tests.shapes import REAL
 
 START, SEPARATOR = vocab.AUTOREGRESS, vocab.SEPARATOR

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from libretto.data.pairs import pair, read_midicaps, split_of_digit
 from libretto.errors import InputError
-from libretto.pairs import pair, read_midicaps, split_of_digit
 from tests.bench import fuzz_input
 from tests.realmidi import FOLDER, needs_realmidi
 

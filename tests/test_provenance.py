@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rocrate.rocrate import ROCrate
 
-from libretto.provenance import (
+from libretto.provenance.crate import (
     Job,
     RunCrate,
     checksum_list,

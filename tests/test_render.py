@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from libretto import fast_midi, midi, render
+from libretto.audio import render
+from libretto.audio.manifest import Rendering, audible_files, read_renderings, write_renderings
+from libretto.audio.render import RELEASE_SECONDS, render_folder, synthesize, trim_silence
+from libretto.data.splits import chunk_song
 from libretto.errors import InputError
-from libretto.midi_writer import events_to_midi
-from libretto.render import RELEASE_SECONDS, render_folder, synthesize, trim_silence
-from libretto.renderings import Rendering, audible_files, read_renderings, write_renderings
-from libretto.splits import chunk_song
-from libretto.vocab import DRUMS, INSTRUMENTS, PITCHES
+from libretto.tokens import compiled, reference
+from libretto.tokens.midi_writer import events_to_midi
+from libretto.tokens.vocab import DRUMS, INSTRUMENTS, PITCHES
 from tests.checkout import ROOT
 from tests.realmidi import midi_files, needs_realmidi
 from tests.smf import meta, midi_file, off, on, track
@@ -114,10 +115,10 @@ def real_pieces(n):
     pieces = []
     for data in midi_files().values():
         try:
-            chunks, _ = chunk_song(fast_midi.midi_to_tokens(data), 1024, "drop")
+            chunks, _ = chunk_song(compiled.midi_to_tokens(data), 1024, "drop")
         except Exception:
             continue
-        events = midi.valid_events(chunks[len(chunks) // 2])[0][:120] if chunks else np.empty((0, 3), int)
+        events = reference.valid_events(chunks[len(chunks) // 2])[0][:120] if chunks else np.empty((0, 3), int)
         if (events[:, 2] >= DRUMS * PITCHES).any():
             pieces.append([(onset, duration, *divmod(note, PITCHES)) for onset, duration, note in events.tolist()])
         if len(pieces) == n:
@@ -224,7 +225,7 @@ def test_a_process_that_has_loaded_samples_with_threads_can_render(write_midi, s
     """OpenMP's threads do not survive a fork: FluidSynth, loading samples in the child, would wait for them forever."""
     folder = write_midi([(0, 50, 0, 60)]).parent
     program = f"""
-from libretto.render import render_folder, synthesize
+from libretto.audio.render import render_folder, synthesize
 synthesize("{folder}/0000.mid", "{soundfont}", {RATE})
 render_folder("{folder}", "{tmp_path}/audio", "{soundfont}", {RATE}, 30, 2)
 """

@@ -26,7 +26,7 @@ def planned(demo, *arguments):
 def test_another_comment_or_docstring_runs_nothing(demo):
     library = demo / "workflow/libretto"
     with contextlib.ExitStack() as stack:
-        for name in ("errors", "log", "training"):
+        for name in ("errors", "log", "training/trainer"):
             stack.enter_context(changed(library / f"{name}.py", '"""', '"""Said otherwise. '))
             stack.enter_context(changed(library / f"{name}.py", new="# a comment\n"))
         assert "Nothing to be done" in dry_run(demo, "--profile", "demo")
@@ -47,7 +47,7 @@ def test_what_every_script_imports_runs_everything(demo, everything, module, old
 
 
 def test_a_constant_of_the_training_runs_it_and_what_depends_on_it(demo):
-    with changed(demo / "workflow/libretto/training.py", "LOG_STEPS = 10", "LOG_STEPS = 11"):
+    with changed(demo / "workflow/libretto/training/trainer.py", "LOG_STEPS = 10", "LOG_STEPS = 11"):
         assert planned(demo) == TRAINED
 
 

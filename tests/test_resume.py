@@ -14,7 +14,7 @@ import pandas
 import psutil
 import pytest
 
-from libretto.checkpoints import FINISHED, MARK
+from libretto.training.resume import FINISHED, MARK
 from tests.checkout import ROOT, jobs_of
 from tests.conftest import TEXT, variant_settings
 

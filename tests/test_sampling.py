@@ -26,12 +26,14 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from libretto import device, sampling, vocab
-from libretto.chunks import collate_llama, pad_prompts
 from libretto.errors import InputError
-from libretto.midi import midi_to_tokens
-from libretto.samples import middle_chunk, read_songs, write_samples
-from libretto.sampling import Nucleus, conditioned, sample, unconditional
+from libretto.generation import sampling
+from libretto.generation.samples import middle_chunk, read_songs, write_samples
+from libretto.generation.sampling import Nucleus, conditioned, sample, unconditional
+from libretto.models import device
+from libretto.models.batches import collate_llama, pad_prompts
+from libretto.tokens import vocab
+from libretto.tokens.reference import midi_to_tokens
 from tests.checkout import ROOT, jobs_of
 from tests.conftest import CAPTIONS, TEXT, variant_settings, write_split
 
@@ -354,7 +356,7 @@ def generate(make_tiny, llama_folder, splits, tmp_path, monkeypatch):
             sampled.append(calls)
             return generator
 
-        monkeypatch.setattr("libretto.sampling.conditioned", stopping)
+        monkeypatch.setattr("libretto.generation.sampling.conditioned", stopping)
         with contextlib.nullcontext() if n is None else pytest.raises(KeyboardInterrupt):
             runpy.run_path(str(ROOT / "workflow/scripts/generate.py"), {"snakemake": job})
         return sampled[0]

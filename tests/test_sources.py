@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from libretto.download import Patience, download_file, download_model
+from libretto.config.sources import check_sources, download_entry, expected_sha256, missing_paths, source_path
+from libretto.data.download import Patience, download_file, download_model
 from libretto.errors import InputError
-from libretto.sources import check_sources, download_entry, expected_sha256, missing_paths, source_path
 from tests.checkout import copy_checkout, snakemake
 
 CONTENT = random.Random(0).randbytes(300_000)

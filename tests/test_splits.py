@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libretto.midi import events_to_tokens, valid_events
-from libretto.songs import MAX_INSTRUMENTS, MIN_EVENTS, tokenize_song
-from libretto.splits import chunk_song, find_duplicates, place_songs
-from libretto.summary import summarize
-from libretto.vocab import AUTOREGRESS, MAX_TIME
+from libretto.data.splits import chunk_song, find_duplicates, place_songs
+from libretto.data.summary import summarize
+from libretto.data.tokenization import MAX_INSTRUMENTS, MIN_EVENTS, tokenize_song
+from libretto.tokens.reference import events_to_tokens, valid_events
+from libretto.tokens.vocab import AUTOREGRESS, MAX_TIME
 from tests.smf import midi_file, off, on, program, track
 
 

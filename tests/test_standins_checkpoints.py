@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel, L
 
 from libretto.standins import checkpoints
 from libretto.standins.checkpoints import SPECIAL_TOKENS, make_amt, make_llama
-from libretto.vocab import AUTOREGRESS, EMBEDDING_ROWS
+from libretto.tokens.vocab import AUTOREGRESS, EMBEDDING_ROWS
 
 
 @pytest.fixture(scope="module")

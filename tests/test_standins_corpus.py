@@ -11,13 +11,13 @@ import mido
 import pytest
 from mido.midifiles.meta import KeySignatureError
 
-from libretto.instruments import INSTRUMENT_NAMES
-from libretto.midi import midi_to_tokens
 from libretto.standins.composer import NOTES, SECONDS, compose, to_midi
 from libretto.standins.corpus import compose_corpus, write_archive, write_captions
 from libretto.standins.harmony import MODES, chord, voicing
 from libretto.standins.styles import BASS, COMP, DRUMS, RHYTHMS, STEPS, STYLES, TWELVE_STEPS
-from libretto.vocab import MAX_TIME, NOTE_OFFSET, TOKENS_PER_EVENT
+from libretto.tokens.instruments import INSTRUMENT_NAMES
+from libretto.tokens.reference import midi_to_tokens
+from libretto.tokens.vocab import MAX_TIME, NOTE_OFFSET, TOKENS_PER_EVENT
 
 COLUMNS = (
     *("location", "caption", "genre", "genre_prob", "mood", "mood_prob", "key", "time_signature", "tempo"),

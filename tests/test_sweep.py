@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from libretto.config.sweep import Point, sweep_points, sweep_training
 from libretto.errors import InputError
-from libretto.sweep import Point, sweep_markdown, sweep_points, sweep_table, sweep_training
+from libretto.report.sweep_table import sweep_markdown, sweep_table
 from tests.checkout import ROOT, snakemake
 
 TRAINING = {"batch_size": 64, "micro_batch_size": 4, "learning_rate": 2e-4, "max_steps": 15_000, "warmup_steps": 500}

@@ -5,8 +5,8 @@ import copy
 import pytest
 import yaml
 
+from libretto.config.systems import systems
 from libretto.errors import InputError
-from libretto.systems import systems
 from tests.checkout import ROOT
 
 # Table 3 of the report: name in files, group, label.

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from libretto.config.systems import systems
 from libretto.errors import InputError
-from libretto.systems import systems
-from libretto.table import (
+from libretto.report.table import (
     METRICS,
     REPORT,
     build_table,

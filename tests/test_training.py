@@ -20,8 +20,10 @@ import pandas
 import pytest
 import torch
 
-from libretto import training
-from libretto.checkpoints import (
+from libretto.errors import InputError
+from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
+from libretto.training import trainer
+from libretto.training.resume import (
     FINISHED,
     LOCK,
     MARK,
@@ -33,8 +35,6 @@ from libretto.checkpoints import (
     remove_damaged,
     training_hash,
 )
-from libretto.chunks import MiddleChunks, TrainingChunks, load_split
-from libretto.errors import InputError
 from tests.conftest import TEXT, variant_settings
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def run(variant, songs, settings, folder, seed=0, **options):
     n_items = settings["max_steps"] * settings["batch_size"]
     train_set = TrainingChunks(songs["train"], n_items, variant.prompter, 0.5, seed)
     valid_set = MiddleChunks(songs["valid"], variant.prompter)
-    return training.train(variant, train_set, valid_set, settings, seed, folder, **options)
+    return trainer.train(variant, train_set, valid_set, settings, seed, folder, **options)
 
 
 def weights(variant):
@@ -60,7 +60,7 @@ class Interrupted(Exception):
     """Stands for a kill."""
 
 
-class Kill(training.TrainerCallback):
+class Kill(trainer.TrainerCallback):
     def __init__(self, step):
         self.step = step
 
@@ -77,7 +77,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(make_tiny, family,
     folder = tmp_path / "killed"
     with monkeypatch.context() as patch:
         for step in (1, 3, 6):  # before the first checkpoint, after it, at the very end
-            patch.setattr(training, "StopOnTerminate", lambda step=step: Kill(step))
+            patch.setattr(trainer, "StopOnTerminate", lambda step=step: Kill(step))
             with pytest.raises(Interrupted):
                 run(make_tiny(family), songs, settings, folder)
     assert newest_complete(folder, 1).name == "checkpoint-4"
@@ -102,8 +102,8 @@ def test_the_log_falls_and_the_best_model_is_kept(make_tiny, family, songs, tmp_
     assert log[-1]["loss"] > 0
     assert log[-1]["tokens_per_s"] > 0
     assert log[-1]["memory_gb"] > 0
-    best = training.best_model(tmp_path)
-    scores = training.read_scores(best)
+    best = trainer.best_model(tmp_path)
+    scores = trainer.read_scores(best)
     assert scores["val_loss"] == min(losses)
     assert scores["step"] == log[losses.index(min(losses))]["step"]
     assert len(list(tmp_path.glob("best-*"))) == 1
@@ -129,33 +129,33 @@ def test_a_loss_that_is_no_number_ends_a_search_and_fails_a_training(make_tiny, 
     with pytest.raises(FloatingPointError):
         run(make_tiny("llama"), songs, settings, tmp_path / "training")
     log = run(make_tiny("llama"), songs, settings, tmp_path / "search", may_diverge=True)
-    assert training.read_scores(training.best_model(tmp_path / "search"))["val_loss"] == log[0]["val_loss"]
+    assert trainer.read_scores(trainer.best_model(tmp_path / "search"))["val_loss"] == log[0]["val_loss"]
 
 
 def test_only_a_better_model_replaces_the_best(make_tiny, tmp_path):
     model = make_tiny("amt").model
     for step, loss in enumerate([3.0, 2.0, 2.0, 2.5]):
-        training.keep_if_best(model, tmp_path, {"step": step, "val_loss": loss})
+        trainer.keep_if_best(model, tmp_path, {"step": step, "val_loss": loss})
     assert [path.name for path in tmp_path.iterdir()] == ["best-1-2.0"]
 
 
 def test_a_step_that_is_evaluated_again_may_be_better(make_tiny, tmp_path):
     """As after a resume, on hardware whose sums differ from time to time."""
     model = make_tiny("amt").model
-    training.keep_if_best(model, tmp_path, {"step": 2, "val_loss": 2.0})
+    trainer.keep_if_best(model, tmp_path, {"step": 2, "val_loss": 2.0})
     with torch.no_grad():
         model.lm_head.weight.add_(1)
-    training.keep_if_best(model, tmp_path, {"step": 2, "val_loss": 1.9})
+    trainer.keep_if_best(model, tmp_path, {"step": 2, "val_loss": 1.9})
     (best,) = tmp_path.iterdir()
-    assert training.read_scores(best) == {"step": 2, "val_loss": 1.9}
+    assert trainer.read_scores(best) == {"step": 2, "val_loss": 1.9}
     assert torch.equal(type(model).from_pretrained(best).lm_head.weight, model.lm_head.weight)
 
 
 def test_a_former_best_whose_removal_was_cut_off_is_passed_over(make_tiny, tmp_path):
     model = make_tiny("amt").model
-    training.keep_if_best(model, tmp_path, {"step": 1, "val_loss": 2.0})
+    trainer.keep_if_best(model, tmp_path, {"step": 1, "val_loss": 2.0})
     (tmp_path / "best-0-3.0").mkdir()
-    assert training.best_model(tmp_path).name == "best-1-2.0"
+    assert trainer.best_model(tmp_path).name == "best-1-2.0"
 
 
 def test_accumulated_micro_batches_are_one_batch(make_tiny, family, songs, tmp_path):
@@ -174,16 +174,16 @@ def test_accumulated_micro_batches_are_one_batch(make_tiny, family, songs, tmp_p
 
 def test_a_batch_that_cannot_be_divided_is_an_input_error(tmp_path):
     settings = variant_settings("amt")["training"]
-    arguments = training.training_arguments(settings, 0, tmp_path, 2)
+    arguments = trainer.training_arguments(settings, 0, tmp_path, 2)
     assert arguments.gradient_accumulation_steps == 1
     with pytest.raises(InputError, match="batch_size 4 is no multiple of 3 processes"):
-        training.training_arguments(settings, 0, tmp_path, 3)
+        trainer.training_arguments(settings, 0, tmp_path, 3)
 
 
 @pytest.mark.parametrize(("most", "world", "micro"), [(8, 1, 8), (3, 1, 2), (8, 4, 4), (16, 16, 1), (100, 1, 16)])
 def test_the_batch_is_the_configured_one_on_any_number_of_gpus(most, world, micro, tmp_path):
     settings = {**variant_settings("amt")["training"], "batch_size": 16, "micro_batch_size": most}
-    arguments = training.training_arguments(settings, 0, tmp_path, world)
+    arguments = trainer.training_arguments(settings, 0, tmp_path, world)
     assert arguments.per_device_train_batch_size == micro
     assert micro * world * arguments.gradient_accumulation_steps == 16
 
@@ -195,8 +195,8 @@ def test_new_parameters_may_have_rates_of_their_own(make_tiny, songs, tmp_path):
         "projection_learning_rate": 0.5,
         "layer_weights_learning_rate": 0.25,
     }
-    arguments = training.training_arguments(settings, 0, tmp_path, 1)
-    groups = training.MusicTrainer(variant, settings, args=arguments, eval_dataset=songs["valid"]).create_optimizer()
+    arguments = trainer.training_arguments(settings, 0, tmp_path, 1)
+    groups = trainer.MusicTrainer(variant, settings, args=arguments, eval_dataset=songs["valid"]).create_optimizer()
     rates = {id(p): group["lr"] for group in groups.param_groups for p in group["params"]}
     prefix = variant.model.text_prefix
     assert rates.pop(id(prefix.projection.weight)) == 0.5
@@ -232,13 +232,13 @@ def test_a_cut_off_checkpoint_does_not_push_out_a_whole_one(make_tiny, songs, tm
     """Of the two that are kept, one would be a cut-off one, the other one not marked yet."""
     settings = {**variant_settings("amt")["training"], "max_steps": 4, "eval_steps": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(training, "StopOnTerminate", lambda: Kill(3))
+        patch.setattr(trainer, "StopOnTerminate", lambda: Kill(3))
         with pytest.raises(Interrupted):
             run(make_tiny("amt"), songs, settings, tmp_path)
     (tmp_path / "checkpoint-3").mkdir()
     (tmp_path / "checkpoint-1" / MARK).unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(training, "StopOnTerminate", lambda: Kill(3))
+        patch.setattr(trainer, "StopOnTerminate", lambda: Kill(3))
         with pytest.raises(Interrupted):
             run(make_tiny("amt"), songs, settings, tmp_path)
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
@@ -266,7 +266,7 @@ def test_a_training_with_a_damaged_checkpoint_ends_like_an_undisturbed_one(
     expected = weights(undisturbed)
     killed = tmp_path / "killed"
     with monkeypatch.context() as patch:
-        patch.setattr(training, "StopOnTerminate", lambda: Kill(5))
+        patch.setattr(trainer, "StopOnTerminate", lambda: Kill(5))
         with pytest.raises(Interrupted):
             run(make_tiny("amt"), songs, settings, killed)
     for name in ("model.safetensors", "optimizer.pt"):
@@ -345,7 +345,7 @@ def test_a_clock_that_was_set_back_removes_no_new_checkpoint(make_tiny, songs, t
     """Those written before have later times."""
     settings = {**variant_settings("amt")["training"], "max_steps": 4, "eval_steps": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(training, "StopOnTerminate", lambda: Kill(3))
+        patch.setattr(trainer, "StopOnTerminate", lambda: Kill(3))
         with pytest.raises(Interrupted):
             run(make_tiny("amt"), songs, settings, tmp_path)
     tomorrow = time.time() + 86_400
@@ -372,7 +372,7 @@ def test_files_have_the_mode_that_the_umask_leaves(file_mode, make_tiny, songs, 
     """On a cluster, others of the group have to read the models too."""
     settings = {**variant_settings("llama")["training"], "max_steps": 2}
     log = run(make_tiny("llama"), songs, settings, tmp_path / "training")
-    training.write_result(tmp_path / "training", log, with_model=True)
+    trainer.write_result(tmp_path / "training", log, with_model=True)
     model = tmp_path / "training" / FINISHED / "model"
     snakemake = SimpleNamespace(
         input=SimpleNamespace(model=model, text_model=llama_folder),
@@ -398,7 +398,7 @@ def test_one_training_at_a_time(tmp_path):
 
 def test_a_kill_releases_the_lock(tmp_path):
     hold = f"import pathlib, time\nwith locked(pathlib.Path({str(tmp_path)!r})): print(flush=True); time.sleep(600)"
-    code = f"from libretto.checkpoints import locked\n{hold}"
+    code = f"from libretto.training.resume import locked\n{hold}"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT / "workflow")
     process.stdout.readline()
     with pytest.raises(InputError, match=f"process {process.pid} "), locked(tmp_path):

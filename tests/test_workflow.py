@@ -299,13 +299,13 @@ def test_what_changes_no_result_runs_nothing(finished, tmp_path):
     for path in (checkout / "workflow").rglob("*.py"):
         os.utime(path)  # as a branch switch does
     (tmp_path / "other.yaml").write_text("sampling: {n: 900}")
-    with changed(checkout / "workflow/libretto/sampling.py"):  # which these rules do not import
+    with changed(checkout / "workflow/libretto/generation/sampling.py"):  # which these rules do not import
         assert "Nothing to be done" in dry_run(checkout, *call, "--configfile", str(tmp_path / "other.yaml"))
 
 
 def test_a_changed_module_runs_just_its_rules(finished):
     checkout, call = finished
-    with changed(checkout / "workflow/libretto/pairs.py"):
+    with changed(checkout / "workflow/libretto/data/pairs.py"):
         assert set(job_counts(dry_run(checkout, *call))) == {"pair", "total"}
 
 

@@ -22,9 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
-from libretto.archive import read_archive
+from libretto.data.archive import read_archive
+from libretto.data.pairs import pair, read_midicaps, split_of_digit
 from libretto.errors import InputError
-from libretto.pairs import pair, read_midicaps, split_of_digit
 
 MAX_SECONDS = 1
 FINE = {"archives", "headers", "song", "no-file", "unsafe-name", "name", "size", "duplicate", "refused"}

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from libretto.midi_writer import events_to_midi
-from libretto.render import render_folder
-from libretto.vocab import INSTRUMENTS, PITCHES
+from libretto.audio.render import render_folder
+from libretto.tokens.midi_writer import events_to_midi
+from libretto.tokens.vocab import INSTRUMENTS, PITCHES
 
 EVENTS = 341  # of a sample of 1,024 tokens
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
-from libretto import fast_midi, midi
+from libretto.tokens import compiled, reference
 from tests.corpus import make_songs
 from tests.realmidi import FOLDER, midi_files
 
@@ -37,9 +37,9 @@ def main():
     parser.add_argument("files", type=int, nargs="?", help="how many synthetic files; the real ones where not given")
     n_files = parser.parse_args().files
     files = list(make_songs(n_files or 100)) if n_files or not FOLDER else list(midi_files().values())
-    outcomes(fast_midi, files[:1])  # compiles, or loads what was compiled before
-    fast = [outcomes(fast_midi, files) for _ in range(REPEATS)]
-    slow, slow_seconds = outcomes(midi, files)
+    outcomes(compiled, files[:1])  # compiles, or loads what was compiled before
+    fast = [outcomes(compiled, files) for _ in range(REPEATS)]
+    slow, slow_seconds = outcomes(reference, files)
     fast_seconds = sorted(seconds for _, seconds in fast)[REPEATS // 2]
     equal = sum(a == b for a, b in zip(fast[0][0], slow, strict=True))
     ratio = slow_seconds / fast_seconds

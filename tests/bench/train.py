@@ -23,13 +23,13 @@ from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaModel
 
-from libretto import vocab
-from libretto.chunks import collate_amt, collate_llama
-from libretto.device import inference_dtype, select_device
 from libretto.models.attention import CAUSAL
+from libretto.models.batches import collate_amt, collate_llama
+from libretto.models.device import inference_dtype, select_device
 from libretto.models.encoder import TextEncoder
-from libretto.training import MusicTrainer, peak_memory, training_arguments
-from libretto.variants import Variant
+from libretto.models.variants import Variant
+from libretto.tokens import vocab
+from libretto.training.trainer import MusicTrainer, peak_memory, training_arguments
 from tests.shapes import REAL, TEXT_ENCODER
 
 PROMPT_TOKENS = 100  # a usual description with the instruction

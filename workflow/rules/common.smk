@@ -7,11 +7,11 @@ import re
 import shlex
 import sys
 
-from libretto.code import code_hash
-from libretto.config import EMBEDDING_MODELS
-from libretto.describe import uses_standins
+from libretto.provenance.code_hash import code_hash
+from libretto.config.checks import EMBEDDING_MODELS
+from libretto.provenance.rule_records import uses_standins
 from libretto.failures import failures
-from libretto.sources import (
+from libretto.config.sources import (
     check_sources,
     config_key,
     download_entry,
@@ -20,8 +20,8 @@ from libretto.sources import (
     missing_paths,
     source_path,
 )
-from libretto.sweep import sweep_points, sweep_training
-from libretto.systems import GROUND_TRUTH, RANDOM_TEXT, systems
+from libretto.config.sweep import sweep_points, sweep_training
+from libretto.config.systems import GROUND_TRUTH, RANDOM_TEXT, systems
 
 os.environ.update(
     # `snakemake` may be called by its path, in no activated environment: `python` and `torchrun` are those beside it.
@@ -34,7 +34,7 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     # Compiled code of this very source: numba's own cache would not notice a change in an imported module.
     NUMBA_CACHE_DIR=os.path.abspath(
-        os.path.join(".snakemake", "numba", code_hash(os.path.join(LIBRARY_PATH, "libretto", "fast_midi.py")))
+        os.path.join(".snakemake", "numba", code_hash(os.path.join(LIBRARY_PATH, "libretto", "tokens", "compiled.py")))
     ),
     # Hash seeds decide the order of sets: fixed, so that two runs give the same bytes.
     PYTHONHASHSEED="0",

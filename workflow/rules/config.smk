@@ -9,7 +9,7 @@ from snakemake.utils import validate
 LIBRARY_PATH = os.path.join(workflow.basedir, "workflow")
 sys.path.insert(0, LIBRARY_PATH)
 
-from libretto.config import check_config, check_consistency, check_files, drop_nulls, sort_keys
+from libretto.config.checks import check_config, check_consistency, check_files, drop_nulls, sort_keys
 from libretto.disk import check_writable
 from libretto.errors import InputError
 

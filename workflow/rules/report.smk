@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from libretto.systems import GROUND_TRUTH, RANDOM_TEXT
+from libretto.config.systems import GROUND_TRUTH, RANDOM_TEXT
 
 TEMPLATES = "workflow/templates"
 PAGE_TEMPLATES = [f"{TEMPLATES}/style.css", f"{TEMPLATES}/scores.html"]

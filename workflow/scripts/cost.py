@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from libretto.cost import collect_costs
 from libretto.log import start_log
+from libretto.report.cost import collect_costs
 
 start_log(snakemake.log[0])
 costs = collect_costs(Path(snakemake.output.table).parent / "benchmarks", snakemake.params.rules)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from libretto.download import download_model
+from libretto.data.download import download_model
 from libretto.log import start_log
 
 

@@ -3,10 +3,10 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from libretto.embeddings.base import embed_files
-from libretto.embeddings.clap import Clap
+from libretto.audio.embeddings.base import embed_files
+from libretto.audio.embeddings.clap import Clap
+from libretto.audio.manifest import audible_files, read_renderings
 from libretto.log import start_log
-from libretto.renderings import audible_files, read_renderings
 
 log = start_log(snakemake.log[0])
 clap = Clap(snakemake.input.clap, snakemake.input.roberta, snakemake.params.sha256)

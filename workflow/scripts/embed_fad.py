@@ -1,9 +1,9 @@
 """Reads a system's audio and the embedding's weights, embeds every clip for FAD, writes the embeddings."""
 
-from libretto.embeddings import make_embedder
-from libretto.embeddings.base import embed_files, write_embeddings
+from libretto.audio.embeddings import make_embedder
+from libretto.audio.embeddings.base import embed_files, write_embeddings
+from libretto.audio.manifest import audible_files, read_renderings
 from libretto.log import start_log
-from libretto.renderings import audible_files, read_renderings
 
 log = start_log(snakemake.log[0])
 embedder = make_embedder(snakemake.params.embedding, snakemake.input.weights, snakemake.params.sha256)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from libretto.dataset_figure import plot_dataset
-from libretto.figures import save
 from libretto.log import start_log
+from libretto.report.dataset_figure import plot_dataset
+from libretto.report.figures import save
 
 start_log(snakemake.log[0])
 songs = pd.read_parquet(snakemake.input.songs)

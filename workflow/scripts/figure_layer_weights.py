@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from libretto.figures import plot_layer_weights, save
 from libretto.log import start_log
+from libretto.report.figures import plot_layer_weights, save
 
 start_log(snakemake.log[0])
 files = zip(snakemake.params.variants, snakemake.input.weights, strict=True)

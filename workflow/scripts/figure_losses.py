@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from libretto.figures import plot_losses, save
 from libretto.log import start_log
+from libretto.report.figures import plot_losses, save
 
 start_log(snakemake.log[0])
 families = snakemake.params.families

@@ -1,9 +1,9 @@
 """Reads the results table, writes the figure of its scores beside the report's."""
 
-from libretto.figures import plot_scores, save
+from libretto.config.systems import System
 from libretto.log import start_log
-from libretto.systems import System
-from libretto.table import embedding_of, read_csv
+from libretto.report.figures import plot_scores, save
+from libretto.report.table import embedding_of, read_csv
 
 start_log(snakemake.log[0])
 table = read_csv(snakemake.input.table)

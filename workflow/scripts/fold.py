@@ -5,7 +5,7 @@ import torch
 from libretto.files import follow_umask
 from libretto.log import start_log
 from libretto.models.llama import LlamaForTextToMusic, generation_config
-from libretto.text import load_tokenizer
+from libretto.models.prompts import load_tokenizer
 
 start_log(snakemake.log[0])
 model = LlamaForTextToMusic.from_pretrained(snakemake.input.model, dtype=torch.float32)

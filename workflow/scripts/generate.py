@@ -7,12 +7,12 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM
 
-from libretto.checkpoints import remove, training_hash
-from libretto.device import inference_dtype, select_device
+from libretto.generation.samples import read_songs, write_samples
+from libretto.generation.sampling import conditioned, sample, unconditional
 from libretto.log import start_log
-from libretto.samples import read_songs, write_samples
-from libretto.sampling import conditioned, sample, unconditional
-from libretto.variants import make_variant, trained_model
+from libretto.models.device import inference_dtype, select_device
+from libretto.models.variants import make_variant, trained_model
+from libretto.training.resume import remove, training_hash
 
 start_log(snakemake.log[0])
 params = snakemake.params

@@ -1,9 +1,9 @@
 """Reads the test songs (`background`: FAD's reference songs), writes their middle chunks as if they were samples."""
 
+from libretto.config.systems import RANDOM_TEXT
+from libretto.generation.samples import middle_chunk, read_songs, write_samples
 from libretto.log import start_log
-from libretto.samples import middle_chunk, read_songs, write_samples
 from libretto.seeds import derangement, stable_seed
-from libretto.systems import RANDOM_TEXT
 
 start_log(snakemake.log[0])
 system = snakemake.wildcards.system

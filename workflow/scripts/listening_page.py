@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from libretto.listening import add_samples, choose_samples, render
+from libretto.audio.manifest import read_renderings
+from libretto.config.systems import System
 from libretto.log import start_log
-from libretto.renderings import read_renderings
-from libretto.systems import System
-from libretto.table import page_values, read_csv
+from libretto.report.listening import add_samples, choose_samples, render
+from libretto.report.table import page_values, read_csv
 
 start_log(snakemake.log[0])
 params = snakemake.params

@@ -4,10 +4,10 @@ import logging
 
 from tqdm import tqdm
 
+from libretto.data.pairs import DROPPED, PAIRS, pair, read_midicaps, split_of_digit
 from libretto.errors import InputError
 from libretto.files import TableWriter, read_rows, written_whole
 from libretto.log import start_log
-from libretto.pairs import DROPPED, PAIRS, pair, read_midicaps, split_of_digit
 
 
 def main(midicaps, members, splits, pairs_path, unpaired_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from libretto.log import start_log
-from libretto.provenance import (
+from libretto.provenance.crate import (
     RunCrate,
     checksum_list,
     find_results,

@@ -1,8 +1,8 @@
 """Reads a system's MIDI files and the soundfont, renders them, writes FLAC files and a list of them."""
 
+from libretto.audio.manifest import write_renderings
+from libretto.audio.render import render_folder
 from libretto.log import start_log
-from libretto.render import render_folder
-from libretto.renderings import write_renderings
 
 log = start_log(snakemake.log[0])
 renderings = render_folder(

@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from libretto.embeddings.base import read_embeddings
+from libretto.audio.embeddings.base import read_embeddings
+from libretto.audio.manifest import read_renderings
 from libretto.log import start_log
-from libretto.metrics import clap_score, fad, fad_sub, mean_and_sem, note_scores
-from libretto.renderings import read_renderings
+from libretto.scores.clap import clap_score
+from libretto.scores.frechet import fad, fad_sub
+from libretto.scores.mean import mean_and_sem
+from libretto.scores.notes import note_scores
 
 
 def check_clips(indices, audible, path):

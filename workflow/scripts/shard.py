@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pyarrow as pa
 from tqdm import tqdm
 
-from libretto.archive import read_archive
+from libretto.data.archive import read_archive
 from libretto.files import TableWriter, written_whole
 from libretto.log import start_log
 

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 
 from tqdm import tqdm
 
+from libretto.data.pairs import DROPPED, dropped
+from libretto.data.splits import CHUNKS, SONGS, SPLITS, find_duplicates, merge_songs, place_songs
 from libretto.errors import InputError
 from libretto.files import TableWriter, read_rows, written_whole
 from libretto.log import start_log
-from libretto.pairs import DROPPED, dropped
-from libretto.splits import CHUNKS, SONGS, SPLITS, find_duplicates, merge_songs, place_songs
 
 LEAST = 2  # songs of a split: one gets the description of another
 FEW = 0.01  # of all chunks; the report's length loses 0.2 %

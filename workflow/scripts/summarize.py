@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from libretto.data.summary import summarize
 from libretto.files import read_rows
 from libretto.log import start_log
-from libretto.summary import summarize
 
 start_log(snakemake.log[0])
 n_members = pq.read_metadata(snakemake.input.members).num_rows

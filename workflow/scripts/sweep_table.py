@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from libretto.figures import plot_sweep, save
+from libretto.config.sweep import Point
 from libretto.log import start_log
-from libretto.sweep import Point, sweep_markdown, sweep_table
-from libretto.table import write_csv
+from libretto.report.figures import plot_sweep, save
+from libretto.report.sweep_table import sweep_markdown, sweep_table
+from libretto.report.table import write_csv
 
 start_log(snakemake.log[0])
 points = [Point(**point) for point in snakemake.params.points]

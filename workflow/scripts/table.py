@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from libretto.listening import render
+from libretto.config.systems import System
 from libretto.log import start_log
-from libretto.systems import System
-from libretto.table import build_table, page_values, read_csv, read_metrics, to_markdown, write_csv
+from libretto.report.listening import render
+from libretto.report.table import build_table, page_values, read_csv, read_metrics, to_markdown, write_csv
 
 start_log(snakemake.log[0])
 params = snakemake.params

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from libretto.checkpoints import FINISHED, damage, link_tree, locked, remove_all_but_finished, training_hash
-from libretto.chunks import MiddleChunks, TrainingChunks, load_split
-from libretto.device import select_device
 from libretto.errors import InputError
 from libretto.log import start_log
-from libretto.training import train, write_result
-from libretto.variants import base_model, make_variant
+from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
+from libretto.models.device import select_device
+from libretto.models.variants import base_model, make_variant
+from libretto.training.resume import FINISHED, damage, link_tree, locked, remove_all_but_finished, training_hash
+from libretto.training.trainer import train, write_result
 
 logger = logging.getLogger("libretto")
 

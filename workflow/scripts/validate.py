@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from libretto.chunks import MiddleChunks, load_split
-from libretto.device import select_device
 from libretto.log import start_log
 from libretto.models.attention import CAUSAL
+from libretto.models.batches import MiddleChunks, load_split
+from libretto.models.device import select_device
+from libretto.models.variants import make_variant, trained_model
 from libretto.seeds import derangement, stable_seed
-from libretto.validation import validation_loss
-from libretto.variants import make_variant, trained_model
+from libretto.training.validation import validation_loss
 
 start_log(snakemake.log[0])
 settings = snakemake.params.settings

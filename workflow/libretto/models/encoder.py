@@ -3,8 +3,8 @@
 import torch
 from transformers import AutoConfig, LlamaModel
 
-from libretto.device import inference_dtype
 from libretto.models.attention import CAUSAL
+from libretto.models.device import inference_dtype
 
 
 class TextEncoder:

@@ -16,10 +16,10 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, Ll
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
-from libretto import vocab
 from libretto.models import IGNORED
 from libretto.models.loss import mean_loss, token_losses
-from libretto.text import BEGIN_OF_TEXT, END_OF_TURN, special_id
+from libretto.models.prompts import BEGIN_OF_TEXT, END_OF_TURN, special_id
+from libretto.tokens import vocab
 
 
 class LlamaMusicConfig(LlamaConfig):

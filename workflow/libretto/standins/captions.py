@@ -2,9 +2,9 @@
 
 import random
 
-from libretto.instruments import INSTRUMENT_NAMES
 from libretto.standins.composer import Piece
-from libretto.vocab import DRUMS
+from libretto.tokens.instruments import INSTRUMENT_NAMES
+from libretto.tokens.vocab import DRUMS
 
 _ITALIAN = (
     *((40, "Grave"), (60, "Largo"), (70, "Adagio"), (90, "Andante"), (110, "Moderato")),

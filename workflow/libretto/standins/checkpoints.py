@@ -15,7 +15,7 @@ from libretto.files import follow_umask
 from libretto.standins.captions import midicaps_row
 from libretto.standins.composer import Piece, compose
 from libretto.standins.styles import STYLES
-from libretto.vocab import (
+from libretto.tokens.vocab import (
     AUTOREGRESS,
     DURATION_OFFSET,
     EMBEDDING_ROWS,

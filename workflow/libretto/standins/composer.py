@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import mido
 
-from libretto.instruments import INSTRUMENT_NAMES
 from libretto.standins import styles
 from libretto.standins.harmony import KEY_NAMES, Chord, chord, nearest, progression, random_key, scale_step, voicing
 from libretto.standins.styles import BASS, BEAT_STEPS, COMP, RHYTHMS, STEPS, STYLES, TWELVE_STEPS, Style
-from libretto.vocab import DRUMS
+from libretto.tokens.instruments import INSTRUMENT_NAMES
+from libretto.tokens.vocab import DRUMS
 
 TICKS_PER_BEAT = 480
 TICKS_PER_STEP = TICKS_PER_BEAT // 4

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from libretto.standins.captions import midicaps_row
 from libretto.standins.composer import TICKS_PER_BEAT, Note, Part, Piece, compose, to_midi
-from libretto.vocab import DRUMS
+from libretto.tokens.vocab import DRUMS
 
 # One song for each first digit of the MD5, two for the digits that validation and test come from.
 DIGITS = "0123456789abcdefef"

@@ -1,0 +1,170 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import linalg
+
+from libretto.scores.clap import clap_score
+from libretto.scores.frechet import fad, fad_sub, frechet_distance
+from libretto.scores.mean import mean_and_sem
+from libretto.scores.notes import described_instruments, instruments_of, note_scores, precision_recall_f1
+from libretto.tokens.vocab import DURATION_OFFSET, NOTE_OFFSET, PITCHES, SEPARATOR
+
+RANDOM = np.random.default_rng(0)
+
+
+def tokens(*instruments):
+    return [token for i in instruments for token in (0, DURATION_OFFSET + 10, NOTE_OFFSET + PITCHES * i + 60)]
+
+
+def textbook_distance(a, b):
+    """The report's formula, written down as it stands there."""
+    sigma_a, sigma_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = linalg.sqrtm(sigma_a @ sigma_b).real
+    return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(sigma_a + sigma_b - 2 * root)
+
+
+def test_fad_sub_of_the_report():
+    """The five draws behind Table 3's 0.833 ± 0.025 (AMT, unconditional)."""
+    mean, sem = mean_and_sem([0.786044, 0.856635, 0.778177, 0.830865, 0.912647])
+    assert f"{mean:.3f} ± {sem:.3f}" == "0.833 ± 0.025"
+
+
+def test_mean_and_sem_of_few_values():
+    assert mean_and_sem([]) == (None, None)
+    assert mean_and_sem([2.0]) == (2.0, None)
+    assert mean_and_sem([1.0, 3.0]) == (2.0, 1.0)
+
+
+def test_frechet_distance_is_the_formula():
+    a = RANDOM.normal(size=(500, 12)) @ RANDOM.normal(size=(12, 12)) + 1
+    b = RANDOM.normal(size=(300, 12)) @ RANDOM.normal(size=(12, 12))
+    assert frechet_distance(a, b) == pytest.approx(textbook_distance(a, b), rel=1e-9)
+    assert frechet_distance(b, a) == pytest.approx(frechet_distance(a, b), rel=1e-9)
+
+
+def test_frechet_distance_of_known_gaussians():
+    """In one dimension it is (difference of means)² + (difference of standard deviations)²."""
+    a, b = np.array([[-1.0], [1.0]]), np.array([[2.0], [8.0]])
+    expected = 5**2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
+    assert frechet_distance(a, b) == pytest.approx(expected)
+
+
+def test_frechet_distance_of_the_same_set_is_zero():
+    a = RANDOM.normal(size=(200, 40)).astype(np.float32)
+    assert abs(frechet_distance(a, a)) < 1e-9
+
+
+def test_frechet_distance_with_fewer_rows_than_dimensions():
+    """Covariances are singular there; the product's root must stay real and finite all the same."""
+    a, b = RANDOM.normal(size=(20, 128)), RANDOM.normal(size=(30, 128)) + 0.5
+    assert frechet_distance(a, b) == pytest.approx(textbook_distance(a, b), rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_frechet_distance_of_what_is_not_finite(value):
+    a = RANDOM.normal(size=(20, 4))
+    a[3, 2] = value
+    with pytest.raises(ValueError, match="finite"):
+        frechet_distance(a, RANDOM.normal(size=(20, 4)))
+
+
+def test_frechet_distance_of_a_single_row():
+    with pytest.raises(ValueError, match="two embeddings"):
+        frechet_distance(np.zeros((1, 4)), np.zeros((5, 4)))
+
+
+@pytest.fixture
+def clips():
+    return {index: RANDOM.normal(size=(3 + index % 4, 6)) for index in range(0, 60, 2)}
+
+
+def test_fad_counts_every_stretch_of_every_clip(clips):
+    background = {0: RANDOM.normal(size=(80, 6)), 1: RANDOM.normal(size=(10, 6)) + 1}
+    rows = np.concatenate(list(clips.values()))
+    assert fad(clips, background) == pytest.approx(textbook_distance(rows, np.concatenate(list(background.values()))))
+
+
+def test_fad_sub_draws_whole_clips_without_replacement(clips, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("libretto.metrics.fad", lambda subset, background: drawn.append(list(subset)) or 1.0)
+    assert fad_sub(clips, clips, draws=5, size=20, seed=3) == [1.0] * 5
+    assert all(len(set(subset)) == 20 and set(subset) <= set(clips) for subset in drawn)
+    assert len({tuple(subset) for subset in drawn}) == 5
+
+
+def test_fad_sub_follows_the_seed(clips):
+    background = {0: RANDOM.normal(size=(80, 6))}
+    first = fad_sub(clips, background, draws=5, size=10, seed=0)
+    assert fad_sub(dict(reversed(clips.items())), background, draws=5, size=10, seed=0) == first
+    assert fad_sub(clips, background, draws=5, size=10, seed=1) != first
+    assert len(set(first)) == 5
+
+
+def test_fad_sub_of_all_clips_is_fad(clips):
+    background = {0: RANDOM.normal(size=(80, 6))}
+    assert fad_sub(clips, background, 2, len(clips), 0) == pytest.approx([fad(clips, background)] * 2)
+
+
+def test_fad_sub_of_too_few_clips_is_not_measured(clips):
+    assert fad_sub(clips, clips, draws=5, size=len(clips) + 1, seed=0) == []
+
+
+def test_instruments_of_tokens():
+    assert instruments_of(tokens(0, 48, 49, 128)) == {"Piano", "String Ensemble", "Drums"}
+    assert instruments_of([SEPARATOR, 5, 5, *tokens(73)]) == {"Flute"}
+    assert instruments_of([]) == set()
+
+
+def test_described_instruments_in_either_spelling():
+    summary = ["Acoustic Grand Piano", "piano", "Alto Sax", "Drums", "Lead 8 (bass + lead)", "Theremin"]
+    assert described_instruments(summary) == ({"Piano", "Alto Saxophone", "Drums", "Brass Lead"}, ["Theremin"])
+
+
+@pytest.mark.parametrize(
+    ("sounding", "described", "expected"),
+    [
+        ("abc", "abc", (1, 1, 1)),
+        ("ab", "bcd", (1 / 2, 1 / 3, 2 / 5)),
+        ("a", "b", (0, 0, 0)),
+        ("", "b", (0, 0, 0)),
+    ],
+)
+def test_precision_recall_f1(sounding, described, expected):
+    assert precision_recall_f1(set(sounding), set(described)) == pytest.approx(expected)
+
+
+def test_note_scores():
+    samples = [
+        {"prompt_lmd_id": "a", "tokens": tokens(0, 73), "n_events": 2, "n_invalid": 2},
+        {"prompt_lmd_id": "b", "tokens": tokens(128), "n_events": 1, "n_invalid": 0},
+        {"prompt_lmd_id": "b", "tokens": [], "n_events": 0, "n_invalid": 0},
+        {"prompt_lmd_id": "c", "tokens": tokens(1), "n_events": 1, "n_invalid": 0},
+    ]
+    summaries = {"a": ["Piano", "Theremin"], "b": ["Drums", "Flute"], "c": None, "d": ["Piano"]}
+    scores = note_scores(samples, summaries)
+    assert scores["notes_per_sample"] == 1
+    assert scores["notes_per_sample_sem"] == pytest.approx(math.sqrt(2 / 3) / 2)
+    assert scores["invalid_share"] == pytest.approx((0.5 + 0 + 0) / 3)  # nothing was tried in the empty sample
+    assert scores["n_instruments"] == 3
+    assert scores["n_unknown_instrument_names"] == 1
+    assert scores["instrument_precision"] == pytest.approx((1 / 2 + 1 + 0) / 3)
+    assert scores["instrument_recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert scores["instrument_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert scores["instrument_f1_sem"] == pytest.approx(2 / 9)
+
+
+def test_clap_score_is_the_mean_of_the_windows_cosines():
+    text = np.array([1.0, 0.0])
+    assert clap_score(np.array([[0.6, 0.8]]), text) == pytest.approx(0.6)
+    # The cosine of the windows' mean direction would be 0.707: more for clips with more windows.
+    assert clap_score(np.array([[1.0, 0.0], [0.0, 1.0]]), text) == pytest.approx(0.5)
+
+
+def test_clap_score_is_what_a_random_window_scores_on_average():
+    """The authors score one random window of each clip: as often as one likes, this converges to our score."""
+    windows = RANDOM.normal(size=(3, 512)) + 2 * RANDOM.normal(size=512)
+    windows /= np.linalg.norm(windows, axis=1, keepdims=True)
+    text = windows[0]
+    theirs = [windows[k] @ text for k in RANDOM.integers(3, size=20_000)]
+    assert clap_score(windows, text) == pytest.approx(np.mean(theirs), abs=5e-3)

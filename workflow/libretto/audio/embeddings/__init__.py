@@ -1,0 +1,27 @@
+"""Audio embeddings: VGGish (the report's FAD), CLAP (the report's CLAP score), and a log-mel statistic."""
+
+from libretto.audio.embeddings.base import Embedder
+from libretto.audio.embeddings.logmel import LogMel
+
+
+def make_embedder(name: str, weights: list[str], sha256: str | None) -> Embedder:
+    """The embedder of that name.
+
+    Args:
+        name: of the config's `metrics.fad_embedding`.
+        weights: its files and folders: none for logmel; VGGish's; for clap its checkpoint and roberta-base.
+        sha256: what the first of them must hash to; None where that is not known.
+
+    Raises:
+        InputError: the weights are not those.
+    """
+    # Torch and what stands on it take seconds to import: not for those who need none of it.
+    if name == "vggish":
+        from libretto.audio.embeddings.vggish import VGGish
+
+        return VGGish(*weights, sha256)
+    if name == "clap":
+        from libretto.audio.embeddings.clap import Clap
+
+        return Clap(*weights, sha256)
+    return LogMel()

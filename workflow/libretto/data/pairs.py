@@ -1,0 +1,166 @@
+"""Text and music put together: MidiCaps' rows with the songs of the Lakh MIDI Dataset (report, section 5.2)."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+
+from libretto.data.archive import MIDI_NAME
+from libretto.errors import InputError
+
+# MidiCaps' columns that are kept, as its `train.json` names them.
+FEATURES = {
+    "genre": pa.list_(pa.string()),
+    "mood": pa.list_(pa.string()),
+    "key": pa.string(),
+    "time_signature": pa.string(),
+    "tempo": pa.int32(),
+    "tempo_word": pa.string(),
+    "duration": pa.int32(),
+    "instrument_summary": pa.list_(pa.string()),
+    "chord_summary": pa.list_(pa.string()),
+}
+
+# `row` is the number of the row in MidiCaps, from 0: its order is that of every table after this one.
+PAIRS = pa.schema(
+    {
+        "lmd_id": pa.string(),
+        "split": pa.string(),
+        "caption": pa.string(),
+        "member": pa.string(),
+        "row": pa.int32(),
+        **FEATURES,
+    }
+)
+
+# A dropped song: a member of the archive, a row of MidiCaps, or (where they were found to belong together) both.
+DROPPED = pa.schema(
+    {"lmd_id": pa.string(), "stage": pa.string(), "reason": pa.string(), "member": pa.string(), "row": pa.int32()}
+)
+
+MAX_LINE = 4_000_000  # characters; MidiCaps' rows have 2,500 on average
+
+# Control characters mean nothing to the models and have no place in HTML. Tabs and line breaks stay; those that
+# separate words become spaces, the others nothing.
+CONTROLS = {
+    code: " " if chr(code).isspace() else None
+    for code in (*range(0x20), *range(0x7F, 0xA0))
+    if chr(code) not in "\t\n\r"
+}
+
+
+def dropped(stage: str, reason: str, lmd_id: str | None, member: str | None = None, row: int | None = None) -> dict:
+    """A row of `DROPPED`."""
+    return {"lmd_id": lmd_id, "stage": stage, "reason": reason, "member": member, "row": row}
+
+
+def read_midicaps(path: str | Path) -> Iterator[dict]:
+    """The rows of MidiCaps' `train.json` (JSON lines), one after the other.
+
+    Raises:
+        InputError: a line is no JSON object with `location` and `caption`, or has over 4 million characters.
+    """
+    with open(path, encoding="utf-8") as file:
+        try:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), 1):
+                yield _read_row(line, f"{path}, line {number}")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not UTF-8 text ({error}); expected MidiCaps' train.json") from None
+
+
+def _read_row(line: str, where: str) -> dict:
+    if len(line) > MAX_LINE:
+        raise InputError(f"{where}: over {MAX_LINE:,} characters; expected MidiCaps' train.json (JSON lines)")
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: not JSON ({error}); expected MidiCaps' train.json") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise InputError(f"{where}: not to be read ({error}); expected MidiCaps' train.json") from None
+    if not isinstance(row, dict) or not isinstance(row.get("location"), str) or "caption" not in row:
+        raise InputError(
+            f"{where}: not a MidiCaps row with 'location' and 'caption'; expected MidiCaps' train.json (JSON lines)"
+        )
+    return row
+
+
+def split_of_digit(splits: dict[str, str]) -> dict[str, str]:
+    """The split that each first hex digit belongs to, from the config's `data.splits`.
+
+    Raises:
+        InputError: two splits have a digit in common.
+    """
+    split_of = {}
+    for split, digits in splits.items():
+        for digit in digits:
+            if split_of.setdefault(digit, split) != split:
+                raise InputError(f"data.splits: {digit!r} is in {split_of[digit]!r} and in {split!r}; leave it in one")
+    return split_of
+
+
+def pair(
+    rows: Iterable[dict], members: Iterable[dict], split_of: dict[str, str], drop: Callable[[dict], None]
+) -> Iterator[dict]:
+    """Join MidiCaps with the archive.
+
+    Args:
+        rows: MidiCaps' rows.
+        members: the archive's members: `lmd_id`, `member`, `reason` (None for a song), as rule `shard` lists them.
+        split_of: the split of each first hex digit.
+        drop: takes a row of `DROPPED` for every member and every row that is in no pair: each is in exactly one
+            pair or one dropped row.
+
+    Yields:
+        Rows of `PAIRS`, in MidiCaps' order.
+    """
+    songs, refused = {}, {}
+    for member in members:
+        if member["reason"] is None:
+            songs[member["lmd_id"]] = member["member"]
+        elif member["reason"] == "duplicate" or member["lmd_id"] is None or member["lmd_id"] in refused:
+            drop(dropped("shard", member["reason"], member["lmd_id"], member["member"]))
+        else:
+            refused[member["lmd_id"]] = member
+    seen = set()
+    for number, row in enumerate(rows):
+        match = MIDI_NAME.fullmatch(PurePosixPath(row["location"]).name)
+        lmd_id = match and match[1]
+        caption = _text(row["caption"]).strip() if isinstance(row["caption"], str) else ""
+        if lmd_id in seen:
+            drop(dropped("pair", "duplicate", lmd_id, None, number))
+        elif lmd_id not in songs:
+            member = refused.pop(lmd_id, None)
+            if member:
+                drop(dropped("shard", member["reason"], lmd_id, member["member"], number))
+            else:
+                drop(dropped("pair", "no-midi", lmd_id, None, number))
+        else:
+            seen.add(lmd_id)
+            member = songs.pop(lmd_id)
+            if not caption:
+                drop(dropped("pair", "no-caption", lmd_id, member, number))
+            elif lmd_id[0] not in split_of:
+                drop(dropped("pair", "no-split", lmd_id, member, number))
+            else:
+                song = {"lmd_id": lmd_id, "split": split_of[lmd_id[0]], "caption": caption}
+                features = {name: _feature(row.get(name), kind) for name, kind in FEATURES.items()}
+                yield song | {"member": member, "row": number} | features
+    for lmd_id, member in songs.items():
+        drop(dropped("pair", "no-midicaps-row", lmd_id, member))
+    for lmd_id, member in refused.items():
+        drop(dropped("shard", member["reason"], lmd_id, member["member"]))
+
+
+def _feature(value, kind: pa.DataType):
+    """A MidiCaps value as its column's type; None where it has another type."""
+    if pa.types.is_list(kind):
+        return [_text(entry) for entry in value if isinstance(entry, str)] if isinstance(value, list) else None
+    if pa.types.is_integer(kind):
+        return round(value) if isinstance(value, int | float) and abs(value) < 2**31 - 1 else None
+    return _text(value) if isinstance(value, str) else None
+
+
+def _text(value: str) -> str:
+    """A string without lone surrogates and control characters, both of which JSON can write."""
+    return value.encode("utf-8", "replace").decode().translate(CONTROLS)

@@ -1,0 +1,138 @@
+"""From whole songs to the chunks that models are trained on and scored against (report, section 5.2)."""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from libretto.files import read_rows
+from libretto.tokens.reference import events_to_tokens, tokens_to_events
+from libretto.tokens.vocab import AUTOREGRESS, MAX_TIME, TOKENS_PER_EVENT
+
+SPLITS = ("train", "valid", "test")  # of a song that is in two of them, the first keeps it
+
+CHUNKS = pa.schema({"lmd_id": pa.string(), "caption": pa.string(), "chunks": pa.list_(pa.list_(pa.uint16()))})
+
+# A row per tokenized song. `dropped` is its reason where it is in no split; `duplicate` says whether a split before its
+# own has the same song, by its MIDI's bytes ("bytes") or else by its tokens ("tokens").
+SONGS = pa.schema(
+    {
+        "lmd_id": pa.string(),
+        "split": pa.string(),
+        "row": pa.int32(),
+        "n_events": pa.int32(),
+        "end_time": pa.int32(),
+        "instruments": pa.list_(pa.uint8()),
+        "n_chunks": pa.int32(),
+        "n_chunks_dropped": pa.int32(),
+        "n_tokens": pa.int32(),
+        "duplicate": pa.string(),
+        "dropped": pa.string(),
+        "background": pa.bool_(),
+    }
+)
+
+
+def chunk_song(tokens: np.ndarray, chunk_tokens: int, long_chunks: str) -> tuple[list[np.ndarray], int]:
+    """Cut a song into chunks that do not overlap.
+
+    Args:
+        tokens: the whole song, int32 [3 n], as `midi_to_tokens` gives it.
+        chunk_tokens: the length of a full chunk at most: the start token and (chunk_tokens - 1) // 3 events.
+        long_chunks: what becomes of a chunk that spans 100 s or more, which no token can say: `drop` leaves it out, as
+            the reference does; `cut` ends it before, and the next one begins there.
+
+    Returns:
+        The chunks, uint16 each, the last one perhaps shorter: AUTOREGRESS, then events whose onsets are counted from
+        the chunk's first; and how many chunks were left out.
+    """
+    events = tokens_to_events(tokens)
+    size = (chunk_tokens - 1) // TOKENS_PER_EVENT
+    chunks, n_dropped, start = [], 0, 0
+    while start < len(events):
+        chunk = events[start : start + size] - (events[start, 0], 0, 0)
+        if long_chunks == "cut":
+            chunk = chunk[: np.searchsorted(chunk[:, 0], MAX_TIME)]
+        if chunk[-1, 0] < MAX_TIME:
+            chunks.append(np.concatenate([[AUTOREGRESS], events_to_tokens(chunk)]).astype(np.uint16))
+        else:
+            n_dropped += 1
+        start += len(chunk)
+    return chunks, n_dropped
+
+
+def merge_songs(paths: Iterable[str | Path], columns: list[str] | None = None) -> Iterator[dict]:
+    """The songs of several token tables, each in MidiCaps' order, in that order; few are in memory at once."""
+    return heapq.merge(*(read_rows(path, columns) for path in paths), key=lambda song: song["row"])
+
+
+def find_duplicates(songs: Iterable[dict]) -> dict[str, str]:
+    """Songs that a split before their own has too.
+
+    Args:
+        songs: `lmd_id`, `split`, `midi_sha256`, `tokens_sha256` of every song.
+
+    Returns:
+        "bytes" or "tokens" by `lmd_id`: which of the two is identical.
+    """
+    songs = sorted(songs, key=lambda song: SPLITS.index(song["split"]))
+    first_split = {}
+    duplicates = {}
+    for song in songs:
+        for kind in ("bytes", "tokens"):
+            digest = song["midi_sha256" if kind == "bytes" else "tokens_sha256"]
+            if first_split.setdefault((kind, digest), song["split"]) != song["split"]:
+                duplicates.setdefault(song["lmd_id"], kind)
+    return duplicates
+
+
+def place_songs(
+    songs: Iterable[dict],
+    chunk_tokens: int,
+    long_chunks: str,
+    cuts: dict[str, int],
+    background: int,
+    duplicates: dict[str, str],
+    deduplicate: bool,
+) -> Iterator[dict]:
+    """Cut songs into chunks and decide what becomes of each.
+
+    Args:
+        songs: rows of token tables, in MidiCaps' order.
+        chunk_tokens: the length of a chunk at most.
+        long_chunks: `drop` or `cut`: see `chunk_song`.
+        cuts: how many songs of a split are used at most, by split: the first ones that have a chunk.
+        background: how many test songs, before the cut, are FAD's reference set.
+        duplicates: as `find_duplicates` gives them.
+        deduplicate: whether these are dropped.
+
+    Yields:
+        Each song with its `chunks` and the columns of `SONGS`, whose `dropped` is `no-chunk`, `duplicate-bytes`,
+        `duplicate-tokens`, `cut` or None.
+    """
+    usable = Counter()
+    for song in songs:
+        split, duplicate = song["split"], duplicates.get(song["lmd_id"])
+        chunks, n_dropped = chunk_song(song["tokens"], chunk_tokens, long_chunks)
+        reason, in_background = None, False
+        if not chunks:
+            reason = "no-chunk"
+        elif duplicate and deduplicate:
+            reason = f"duplicate-{duplicate}"
+        else:
+            in_background = split == "test" and usable[split] < background
+            if split in cuts and usable[split] >= cuts[split]:
+                reason = "cut"
+            usable[split] += 1
+        yield song | {
+            "chunks": chunks,
+            "n_chunks": len(chunks),
+            "n_chunks_dropped": n_dropped,
+            "n_tokens": sum(map(len, chunks)),
+            "duplicate": duplicate,
+            "dropped": reason,
+            "background": in_background,
+        }

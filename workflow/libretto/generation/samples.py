@@ -1,0 +1,91 @@
+"""The samples of a system: the table of their tokens, and a MIDI file for each that holds a valid event."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from libretto.errors import InputError
+from libretto.tokens.midi_writer import events_to_midi
+from libretto.tokens.reference import valid_events
+
+logger = logging.getLogger("libretto")
+
+SCHEMA = pa.schema(
+    [
+        ("index", pa.int32()),
+        ("lmd_id", pa.string()),  # of the music; for sampled music, of its description
+        ("prompt_lmd_id", pa.string()),
+        ("prompt", pa.string()),
+        ("tokens", pa.list_(pa.int32())),
+        ("n_events", pa.int32()),
+        ("n_invalid", pa.int32()),
+        ("n_substituted", pa.int32()),  # notes that another instrument plays in the MIDI file, for want of channels
+        ("stop", pa.string()),
+    ]
+)
+
+
+def read_songs(split: str | Path, n: int | None, columns: list[str]) -> list[dict]:
+    """The first `n` songs (all: None) of a Parquet split.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    songs = pq.read_table(split, columns=columns).slice(0, n).to_pylist()
+    if n is not None and len(songs) < n:
+        raise InputError(f"{split} has {len(songs)} songs: set sampling.n to at most {len(songs)}, not {n}")
+    return songs
+
+
+def middle_chunk(song: dict) -> list[int]:
+    """The tokens of a song's middle chunk, without the start token."""
+    chunks = song["chunks"]
+    return chunks[len(chunks) // 2][1:]
+
+
+def write_samples(
+    songs: list[dict], prompts: list[dict], pieces: Iterable[tuple[list[int], str]], table: str | Path, midi: str | Path
+) -> None:
+    """Write the table and the MIDI files `midi/0000.mid`, ...
+
+    Args:
+        songs: `lmd_id` of each row's music.
+        prompts: `lmd_id` and `caption` of each row's description.
+        pieces: tokens without the start token, and why they end.
+        table: the Parquet file.
+        midi: the folder; a row without a valid event has no file in it.
+    """
+    Path(midi).mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index, (song, prompt, (tokens, stop)) in enumerate(zip(songs, prompts, pieces, strict=True)):
+        tokens = np.asarray(tokens, dtype=np.int32)
+        events, n_invalid = valid_events(tokens)
+        n_substituted = 0
+        if len(events):
+            file, n_substituted = events_to_midi(events)
+            file.save(str(Path(midi) / f"{index:04d}.mid"))
+        rows.append(
+            {
+                "index": index,
+                "lmd_id": song["lmd_id"],
+                "prompt_lmd_id": prompt["lmd_id"],
+                "prompt": prompt["caption"],
+                "tokens": tokens,
+                "n_events": len(events),
+                "n_invalid": n_invalid,
+                "n_substituted": n_substituted,
+                "stop": stop,
+            }
+        )
+    if substituted := sum(row["n_substituted"] for row in rows):
+        logger.warning(
+            "%d of %d notes are played by another instrument in the MIDI files: more than 15 melodic instruments sound "
+            "at once, and MIDI has no more channels",
+            substituted,
+            sum(row["n_events"] for row in rows),
+        )
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), table)

@@ -1,0 +1,133 @@
+"""What a model reads in training and validation: prompts and chunks of music, from the Parquet splits.
+
+The i-th chunk of a song is read in the i-th epoch, modulo its number of chunks; an epoch walks all songs in the file's
+order (report, section 5.2). Everything is a function of the seed and the position alone, so that a resumed run reads
+what an undisturbed one would have read.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from libretto.models import IGNORED
+from libretto.models.prompts import Prompter
+from libretto.tokens import vocab
+
+
+def load_split(path: str, cache: str):
+    """A Parquet split as a `datasets.Dataset` whose rows come as Arrow: a song's chunks are cut out without a copy.
+
+    Args:
+        path: the split's file.
+        cache: folder for the memory-mapped copy that `datasets` makes.
+    """
+    import datasets
+
+    return datasets.Dataset.from_parquet(path, cache_dir=cache).with_format("arrow")
+
+
+def read_song(songs, index: int, pick: Callable[[int], int]) -> tuple[str, np.ndarray]:
+    """The caption of song `index` and the chunk number `pick(number of chunks)`, uint16 from the start token on."""
+    row = songs[index]
+    chunks = row["chunks"][0]
+    return row["caption"][0].as_py(), chunks[pick(len(chunks))].values.to_numpy()
+
+
+class TrainingChunks(Dataset):
+    """All epochs in a row: item `epoch * songs + index` is song `index` in `epoch`.
+
+    Args:
+        songs: of `load_split`, or anything like it.
+        n_items: how many items training takes.
+        prompter: makes the prompts.
+        dropout: share of the items that lose their description.
+        seed: of that draw.
+    """
+
+    def __init__(self, songs, n_items: int, prompter: Prompter, dropout: float, seed: int):
+        self.songs = songs
+        self.n_items = n_items
+        self.prompter = prompter
+        self.dropout = dropout
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.n_items
+
+    def __getitem__(self, item: int) -> tuple[list[int], np.ndarray]:
+        epoch, index = divmod(item, len(self.songs))
+        caption, chunk = read_song(self.songs, index, lambda n: epoch % n)
+        dropped = random.Random(f"{self.seed}/{epoch}/{index}").random() < self.dropout
+        return self.prompter(None if dropped else caption), chunk
+
+
+class MiddleChunks(Dataset):
+    """One item per song, its middle chunk, with its description: validation.
+
+    Args:
+        songs: of `load_split`, or anything like it.
+        prompter: makes the prompts.
+        described: for each song, the number of the song whose description it gets; its own by default.
+    """
+
+    def __init__(self, songs, prompter: Prompter, described: Sequence[int] | None = None):
+        self.songs = songs
+        self.prompter = prompter
+        self.described = described
+
+    def __len__(self) -> int:
+        return len(self.songs)
+
+    def __getitem__(self, index: int) -> tuple[list[int], np.ndarray]:
+        caption, chunk = read_song(self.songs, index, lambda n: n // 2)
+        if self.described is not None:
+            caption = self.songs[self.described[index]]["caption"][0].as_py()
+        return self.prompter(caption), chunk
+
+
+def collate_amt(items: list[tuple[list[int], np.ndarray]], pad_id: int) -> dict[str, torch.Tensor]:
+    """A batch for `AmtForTextToMusic`, all of it right-padded.
+
+    Returns:
+        text_ids and text_mask [batch, P]; input_ids and labels [batch, T], label t being music token t + 1.
+    """
+    prompts, chunks = zip(*items, strict=True)
+    text_ids, text_mask = pad_prompts(prompts, pad_id)
+    music = [torch.from_numpy(chunk.astype(np.int64)) for chunk in chunks]
+    return {
+        "text_ids": text_ids,
+        "text_mask": text_mask,
+        "input_ids": _pad([row[:-1] for row in music], vocab.SEPARATOR),
+        "labels": _pad([row[1:] for row in music], IGNORED),
+    }
+
+
+def collate_llama(
+    items: list[tuple[list[int], np.ndarray]], pad_id: int, text_vocab_size: int
+) -> dict[str, torch.Tensor]:
+    """A batch for `LlamaForTextToMusic`, right-padded: the prompt, then the music shifted past the text vocabulary.
+
+    Returns:
+        input_ids and labels [batch, L], label i being id i + 1.
+    """
+    rows = [
+        torch.cat([torch.tensor(prompt), torch.from_numpy(chunk.astype(np.int64)) + text_vocab_size])
+        for prompt, chunk in items
+    ]
+    return {
+        "input_ids": _pad([row[:-1] for row in rows], pad_id),
+        "labels": _pad([row[1:] for row in rows], IGNORED),
+    }
+
+
+def pad_prompts(prompts, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts of several lengths as ids and mask [batch, P], right-padded."""
+    rows = [torch.tensor(prompt) for prompt in prompts]
+    return _pad(rows, pad_id), _pad([torch.ones_like(row) for row in rows], 0)
+
+
+def _pad(rows: list[torch.Tensor], value: int) -> torch.Tensor:
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)

@@ -1,0 +1,103 @@
+"""A hash of what a script and the modules that it imports mean, so that a change of code reruns its rules.
+
+Snakemake follows a `script:` by mtime and its imports not at all. Rules say `params: code=code("train.py")` instead.
+What a module means is its syntax tree: comments, docstrings and layout are free to change.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+WORKFLOW = Path(__file__).parents[2]
+
+# Ways to code and data that no import statement names. importlib.metadata is harmless.
+HIDDEN_NAMES = {"__file__", "__import__", "eval", "exec"}
+HIDDEN_MODULES = {f"importlib.{name}" for name in ("machinery", "resources", "util")}
+HIDDEN_MODULES |= {"importlib", "pkgutil", "runpy"}
+
+
+def code_hash(script: str | Path) -> str:
+    """SHA-256 (first 16 hex digits) over what `script` and the workflow's modules that it imports, all told, mean.
+
+    Raises:
+        ValueError: naming a file that reaches code or data in a way that the hash cannot follow.
+    """
+    return meaning_hash(imported_files(script))
+
+
+def meaning_hash(paths: Iterable[Path]) -> str:
+    """SHA-256 (first 16 hex digits) over the names and the meanings of Python files of the workflow."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        name, meaning = path.relative_to(WORKFLOW).as_posix(), _meaning(path)
+        digest.update(f"{name}\0{len(meaning)}\0{meaning}".encode())
+    return digest.hexdigest()[:16]
+
+
+def imported_files(script: str | Path) -> set[Path]:
+    """`script` and the files of the workflow that it imports, directly or not."""
+    seen, queue = set(), [Path(script)]
+    while queue:
+        path = queue.pop()
+        if path not in seen:
+            seen.add(path)
+            queue += _imports(path)
+    return seen
+
+
+@cache
+def _imports(path: Path) -> tuple[Path, ...]:
+    """The files of the workflow that one file's import statements name, wherever in the file they stand."""
+    names, variables = set(), set()
+    for node in ast.walk(_parse(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"{path}: a relative import; write 'from libretto...' so that it can be followed")
+            if node.names[0].name == "*":
+                raise ValueError(f"{path}: a star import; name what it imports so that it can be followed")
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Name):
+            variables.add(node.id)
+    if hidden := sorted(names & HIDDEN_MODULES | variables & HIDDEN_NAMES):
+        raise ValueError(
+            f"{path}: {hidden[0]} cannot be followed; import code by a statement, make data an input of the rule"
+        )
+    files = set()
+    for name in names:
+        parts = name.split(".")
+        for folder in (WORKFLOW, WORKFLOW / "scripts"):  # both are on the path of a rule's script
+            for depth in range(len(parts)):
+                stem = folder.joinpath(*parts[: depth + 1])
+                files |= {f for f in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py") if f.is_file()}
+    return tuple(files)
+
+
+@cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes(), str(path))
+
+
+@cache
+def _meaning(path: Path) -> str:
+    """The syntax tree of a file as text, without positions and docstrings."""
+    return _text(_parse(path))
+
+
+def _text(node) -> str:
+    if isinstance(node, ast.AST):
+        # Not ast.dump or ast.unparse, which print other text in other versions of Python. Empty fields are left out: a
+        # new version's are.
+        fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
+        return f"{type(node).__name__}({','.join(f'{name}={_text(value)}' for name, value in fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(_text(item) for item in node if not _is_docstring(item))}]"
+    return repr(node)
+
+
+def _is_docstring(node) -> bool:
+    """Whether this is a statement of a constant alone, which does nothing."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

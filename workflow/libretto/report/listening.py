@@ -1,0 +1,283 @@
+"""The listening page: for the first prompts of the test set, what every system made of them, to hear and to see."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from libretto.config.systems import System
+from libretto.tokens.instruments import INSTRUMENT_NAMES, midicaps_name
+from libretto.tokens.reference import valid_events
+from libretto.tokens.vocab import DRUMS, PITCHES, TICKS_PER_SECOND
+
+COLOURS = 9  # classes c0..c8 in style.css; drums have their own, further instruments share the last one
+OTHERS_LISTED = 6  # instruments of a sample that nobody asked for
+LEAST_RANGE = 24  # semitones that a piano roll shows at least, so that a single line does not fill it
+DRUM_LANE_GAP = 3  # rows between the melodic instruments and the drums
+GRID_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """One instrument of a prompt or a sample: its colour class, and whether it was wanted and heard."""
+
+    name: str
+    colour: str
+    wanted: bool
+    heard: bool
+
+    @property
+    def state(self) -> str:
+        """The word that stands beside the name, so that colour alone says nothing."""
+        return {(True, True): "wanted, heard", (True, False): "wanted, not heard"}.get(
+            (self.wanted, self.heard), "not asked for"
+        )
+
+
+@dataclass(frozen=True)
+class Roll:
+    """A piano roll as SVG paths: x in ticks from the first onset, y in semitones from the highest pitch, drums below.
+
+    Attributes:
+        first_onset: in ticks; x = 0.
+        width: ticks from the first onset to the end of the last note.
+        height: rows.
+        paths: pairs of colour class and path data.
+        drum_line: row of the line above the drums; None where there are none.
+        octaves: rows of the Cs.
+    """
+
+    first_onset: int
+    width: int
+    height: int
+    paths: list[tuple[str, str]]
+    drum_line: float | None
+    octaves: list[int]
+
+    @property
+    def seconds(self) -> float:
+        """How long the music lasts."""
+        return self.width / TICKS_PER_SECOND
+
+    @property
+    def grid(self) -> list[int]:
+        """Ticks of the vertical lines."""
+        step = GRID_SECONDS * TICKS_PER_SECOND
+        return list(range(step, self.width, step))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one system made of one prompt.
+
+    `audio` and `midi` are links; None where there is nothing to hear. `audio_start` is the second of the music at which
+    the audio begins, silence being trimmed. `unlisted` are instruments beyond `instruments`.
+    """
+
+    system: System
+    audio: str | None
+    audio_start: float
+    midi: str | None
+    roll: Roll | None
+    n_events: int
+    n_invalid: int
+    instruments: list[Instrument]
+    unlisted: list[str]
+    note: str = ""
+
+    @property
+    def playhead_start(self) -> float:
+        """Where in the piano roll the audio begins, in seconds from the roll's first onset; may be negative."""
+        return self.audio_start - self.roll.first_onset / TICKS_PER_SECOND
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A description, what MidiCaps knows about its song, the instruments it asks for, and all systems' samples."""
+
+    number: int
+    lmd_id: str
+    text: str
+    facts: list[tuple[str, str]]
+    wanted: list[str]
+    samples: list[Sample] = field(default_factory=list)
+
+
+def piano_roll(events: np.ndarray, colours: Mapping[str, str]) -> Roll | None:
+    """Draw `events`, int [n, 3] as `valid_events` gives them, in the `colours` of their instruments' names.
+
+    Returns:
+        None where there are no events.
+    """
+    if not len(events):
+        return None
+    onsets, durations, notes = events.T
+    instruments, pitches = np.divmod(notes, PITCHES)
+    first_onset = int(onsets.min())
+    onsets = onsets - first_onset
+    # A note of no length still sounds: it gets one tick, or it could not be seen.
+    durations = np.maximum(durations, 1)
+    melodic = instruments != DRUMS
+    top, bottom = _pitch_range(pitches[melodic])
+    melodic_rows = top - bottom + 1
+    rows = np.where(melodic, top - pitches, 0)
+    height, drum_line = melodic_rows, None
+    if not melodic.all():
+        kinds, ranks = np.unique(-pitches[~melodic], return_inverse=True)
+        rows[~melodic] = melodic_rows + DRUM_LANE_GAP + ranks
+        height = melodic_rows + DRUM_LANE_GAP + len(kinds)
+        drum_line = melodic_rows + DRUM_LANE_GAP / 2
+    paths: dict[str, list[str]] = {}
+    for onset, duration, row, instrument in zip(onsets, durations, rows, instruments, strict=True):
+        paths.setdefault(colours[INSTRUMENT_NAMES[instrument]], []).append(f"M{onset} {row}h{duration}v1h-{duration}z")
+    return Roll(
+        first_onset=first_onset,
+        width=int((onsets + durations).max()),
+        height=int(height),
+        paths=[(colour, "".join(parts)) for colour, parts in sorted(paths.items())],
+        drum_line=drum_line,
+        octaves=[top - pitch for pitch in range(bottom, top + 1) if pitch % 12 == 0],
+    )
+
+
+def _pitch_range(pitches: np.ndarray) -> tuple[int, int]:
+    """The highest and the lowest pitch to show: with one semitone around them, and `LEAST_RANGE` at least."""
+    if not len(pitches):
+        return 0, 0
+    low, high = int(pitches.min()) - 1, int(pitches.max()) + 1
+    missing = max(0, LEAST_RANGE - (high - low))
+    return high + missing // 2, low - (missing + 1) // 2
+
+
+def by_notes(heard: Counter) -> list[str]:
+    """The instruments of a sample, the busiest first."""
+    return sorted(heard, key=lambda name: (-heard[name], name))
+
+
+def colour_classes(wanted: Sequence[str], heard: Counter) -> dict[str, str]:
+    """A colour class for each instrument of a sample.
+
+    The prompt's instruments come first, so that they look the same in all its samples; then the others, busiest first.
+    """
+    names = [name for name in dict.fromkeys([*wanted, *by_notes(heard)]) if name != INSTRUMENT_NAMES[DRUMS]]
+    classes = {name: f"c{min(i, COLOURS - 1)}" for i, name in enumerate(names)}
+    return classes | {INSTRUMENT_NAMES[DRUMS]: "drums"}
+
+
+def choose_samples(
+    samples: Mapping[str, pd.DataFrame], pairs: pd.DataFrame, systems: Sequence[System], count: int
+) -> list[tuple[Prompt, dict[str, int]]]:
+    """The first `count` prompts of the test set, unheard, each with its sample of every system.
+
+    Args:
+        samples: samples/{system}/tokens.parquet by system.
+        pairs: the rows of data/pairs.parquet of these songs.
+        systems: the table's rows.
+        count: prompts; less where fewer were sampled.
+
+    Returns:
+        Prompts, each with the row in `samples` that holds its sample, by system.
+    """
+    facts = pairs.drop_duplicates("lmd_id").set_index("lmd_id")
+    rows_of = {
+        system.name: dict(reversed([*_prompt_rows(samples[system.name])])) for system in systems
+    }  # reversed: of a prompt that comes twice, the first sample
+    first = samples[systems[0].name].head(count)
+    chosen = []
+    for number, (lmd_id, text) in enumerate(zip(first["prompt_lmd_id"], first["prompt"], strict=True), start=1):
+        song = facts.loc[lmd_id]
+        wanted = list(dict.fromkeys(midicaps_name(name) for name in _list(song["instrument_summary"])))
+        prompt = Prompt(number, lmd_id, text, _facts(song), wanted)
+        chosen.append((prompt, {name: rows[lmd_id] for name, rows in rows_of.items() if lmd_id in rows}))
+    return chosen
+
+
+def _prompt_rows(samples: pd.DataFrame):
+    return zip(samples["prompt_lmd_id"], range(len(samples)), strict=True)
+
+
+def _facts(song: pd.Series) -> list[tuple[str, str]]:
+    """What MidiCaps says of a song, for the line under its description; a field may be missing."""
+    tempo = "" if pd.isna(song["tempo"]) else f"{song['tempo']:.0f} BPM"
+    values = {
+        "Genre": ", ".join(_list(song["genre"])),
+        "Mood": ", ".join(_list(song["mood"])),
+        "Key": song["key"],
+        "Metre": song["time_signature"],
+        "Tempo": tempo,
+    }
+    return [(name, value) for name, value in values.items() if isinstance(value, str) and value]
+
+
+def _list(value: Iterable[str] | None) -> list[str]:
+    return [] if value is None else list(value)
+
+
+def add_samples(
+    prompt: Prompt,
+    rows: Mapping[str, pd.Series],
+    systems: Sequence[System],
+    links: Mapping[str, Mapping[str, str]],
+    audio_starts: Mapping[str, float],
+) -> None:
+    """Append the prompt's sample of every system.
+
+    Args:
+        prompt: gets them.
+        rows: the sample's row of samples/{system}/tokens.parquet, by system.
+        systems: in the order of the page.
+        links: by system, the links `audio` and `midi`, each only where the file exists.
+        audio_starts: by system, the second of the music at which the sample's audio begins.
+    """
+    events = {name: valid_events(row["tokens"])[0] for name, row in rows.items()}
+    for system in systems:
+        if system.name in rows:
+            row, heard = rows[system.name], _heard(events[system.name])
+            colours = colour_classes(prompt.wanted, heard)
+            others = [name for name in by_notes(heard) if name not in prompt.wanted]
+            prompt.samples.append(
+                Sample(
+                    system=system,
+                    audio=links[system.name].get("audio"),
+                    audio_start=audio_starts[system.name],
+                    midi=links[system.name].get("midi"),
+                    roll=piano_roll(events[system.name], colours),
+                    n_events=int(row["n_events"]),
+                    n_invalid=int(row["n_invalid"]),
+                    instruments=[
+                        Instrument(name, colours[name], name in prompt.wanted, name in heard)
+                        for name in [*prompt.wanted, *others[:OTHERS_LISTED]]
+                    ],
+                    unlisted=others[OTHERS_LISTED:],
+                    note="music of another song, which got this description by chance"
+                    if system.kind == "random-text"
+                    else "",
+                )
+            )
+
+
+def _heard(events: np.ndarray) -> Counter:
+    """How many notes each instrument plays, by MidiCaps' name."""
+    numbers, counts = np.unique(events[:, 2] // PITCHES, return_counts=True)
+    heard: Counter = Counter()
+    for number, count in zip(numbers, counts, strict=True):
+        heard[INSTRUMENT_NAMES[number]] += int(count)
+    return heard
+
+
+def render(template: str | Path, **values) -> str:
+    """Fill in a template; it may include others of its folder. Text is escaped."""
+    template = Path(template)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template.name).render(**values)

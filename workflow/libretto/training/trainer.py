@@ -1,0 +1,360 @@
+"""Training with the HF Trainer: exact batches whatever the number of GPUs, exact resume, the best model kept."""
+
+import json
+import logging
+import math
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pandas
+import torch
+from torch import distributed
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from libretto.errors import InputError
+from libretto.files import follow_umask
+from libretto.models.attention import CAUSAL
+from libretto.models.batches import MiddleChunks, TrainingChunks
+from libretto.models.variants import Variant
+from libretto.training.resume import (
+    FINISHED,
+    link_tree,
+    mark_complete,
+    newest_complete,
+    remove,
+    remove_damaged,
+    remove_old,
+)
+from libretto.training.validation import validation_loss
+
+LOG_STEPS = 10
+TERMINATED = 143  # the exit status of a process that SIGTERM ends
+
+logger = logging.getLogger("libretto")
+
+
+def train(
+    variant: Variant,
+    train_set: TrainingChunks,
+    valid_set: MiddleChunks,
+    settings: dict,
+    seed: int,
+    folder: Path,
+    may_diverge: bool = False,
+) -> list[dict]:
+    """Train `variant`, or go on where an interrupted call stopped; exits with status 143 after SIGTERM.
+
+    The best model by validation loss is left in `best_model(folder)`.
+
+    Args:
+        variant: its model is trained in place.
+        train_set: as many items as the training takes, in the order in which it takes them.
+        valid_set: what validation losses are measured on.
+        settings: the variant's section `training` of the config.
+        seed: of dropout.
+        folder: where checkpoints, the best model and TensorBoard events are written.
+        may_diverge: end where the loss is no number any more, as a search has to; else that is an error.
+
+    Returns:
+        The log: a dict per logged step.
+    """
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    arguments = training_arguments(settings, seed, folder, world)
+    if world == 1:
+        # One process trains on one GPU, however many it sees: the Trainer would spread each micro-batch over all of
+        # them (DataParallel), which changes the batch and the loss.
+        arguments._n_gpu = min(arguments.n_gpu, 1)
+    variant.model.set_attn_implementation(CAUSAL)
+    trainer = MusicTrainer(variant, settings, args=arguments, train_dataset=train_set, eval_dataset=valid_set)
+    if trainer.is_world_process_zero():
+        remove_damaged(folder)
+    if distributed.is_initialized():
+        distributed.barrier()
+    checkpoint = newest_complete(folder, world)
+    if checkpoint is None:
+        arguments.eval_on_start = True
+    else:
+        logger.info("resuming from %s", checkpoint)
+    stopper = StopOnTerminate()
+    trainer.add_callback(stopper)
+    trainer.add_callback(MarkComplete())
+    diverged = False
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except FloatingPointError as error:
+        if not may_diverge:
+            raise
+        logger.warning("%s: the training ends here", error)
+        diverged = True
+    if not diverged and trainer.state.global_step < settings["max_steps"]:
+        logger.error(
+            "terminated at step %d of %d; its checkpoint is saved", trainer.state.global_step, settings["max_steps"]
+        )
+        sys.exit(TERMINATED)
+    return merge_log(trainer.state.log_history, settings["batch_size"] / len(train_set.songs))
+
+
+def training_arguments(settings: dict, seed: int, folder: Path, world: int) -> TrainingArguments:
+    """Table 2's settings as the HF Trainer's arguments; the batch is the configured one for any number of processes.
+
+    Raises:
+        InputError: the batch cannot be divided so.
+    """
+    batch = settings["batch_size"]
+    if batch % world:
+        raise InputError(f"training.batch_size {batch} is no multiple of {world} processes: change the number of GPUs")
+    share = batch // world
+    micro = max(size for size in range(1, settings["micro_batch_size"] + 1) if share % size == 0)
+    on_gpu = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=settings["max_steps"],
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=share // micro,
+        gradient_checkpointing=settings["gradient_checkpointing"],
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        learning_rate=settings["learning_rate"],
+        lr_scheduler_type="cosine",
+        warmup_steps=settings["warmup_steps"],
+        optim="adamw_torch_fused",
+        bf16=settings["precision"] == "bf16",
+        tf32=True if on_gpu else None,
+        use_cpu=not on_gpu,
+        seed=seed,
+        train_sampling_strategy="sequential",
+        # Prompts and chunks are cheap. And a scheduler sends SIGTERM to the whole process group: workers would die of
+        # it, and the training with them before it has saved its checkpoint.
+        dataloader_num_workers=0,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        eval_strategy="steps",
+        eval_steps=settings["eval_steps"],
+        save_strategy="steps",
+        save_steps=settings["eval_steps"],
+        save_total_limit=None,  # `MarkComplete` removes old checkpoints: the Trainer goes by modification times
+        logging_steps=LOG_STEPS,
+        logging_nan_inf_filter=False,  # it would hide them from the log, and wait for the GPU at every micro-batch
+        report_to=["tensorboard"],
+    )
+
+
+class MusicTrainer(Trainer):
+    """The HF Trainer with this project's inputs, validation and log."""
+
+    def __init__(self, variant: Variant, settings: dict, **kwargs):
+        super().__init__(model=variant.model, data_collator=variant.collate, **kwargs)
+        self.variant = variant
+        self.settings = settings
+        self.seconds: float | None = None  # of training, without validation, up to the last logged step
+        self.tokens = torch.zeros((), dtype=torch.float64)
+        self.window_start = time.perf_counter()
+
+    def _build_accelerator_args(self, **kwargs):
+        """With several GPUs, gradients live in DDP's buckets: a second copy of them would not fit beside Llama 3B."""
+        arguments = super()._build_accelerator_args(**kwargs)
+        for handler in arguments["kwargs_handlers"]:
+            handler.gradient_as_bucket_view = True
+        return arguments
+
+    def training_step(self, model, *args, **kwargs):
+        """The HF Trainer's; where gradients live in DDP's buckets they are set to zero, not freed and made anew."""
+        if self.args.world_size > 1:
+            model.zero_grad = partial(type(model).zero_grad, model, set_to_none=False)
+        return super().training_step(model, *args, **kwargs)
+
+    def _prepare_inputs(self, inputs):
+        return self.variant.encode(super()._prepare_inputs(inputs))
+
+    def create_optimizer(self, model=None):
+        """AdamW; parameters with a learning rate of their own in the config get it."""
+        if self.optimizer is None:
+            rates = {
+                "text_prefix.projection.": self.settings.get("projection_learning_rate"),
+                "text_prefix.layer_weights": self.settings.get("layer_weights_learning_rate"),
+            }
+            groups: dict[float, list] = {}
+            for name, parameter in self.model.named_parameters():
+                own = next((rate for prefix, rate in rates.items() if rate and name.startswith(prefix)), None)
+                groups.setdefault(own or self.args.learning_rate, []).append(parameter)
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            # The main rate first: the log shows the first group's.
+            order = sorted(groups, key=lambda rate: rate != self.args.learning_rate)
+            # Without a decay of their own, groups get torch's default of 0.01.
+            self.optimizer = optimizer_class(
+                [{"params": groups[rate], "lr": rate, "weight_decay": self.args.weight_decay} for rate in order],
+                **options,
+            )
+        return self.optimizer
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The HF Trainer's, and a count of the tokens learned from."""
+        self.tokens = self.tokens.to(num_items_in_batch.device)
+        self.tokens += num_items_in_batch / self.current_gradient_accumulation_steps
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def evaluate(self, *args, **kwargs):
+        """The loss on the validation set; a model better than all before is kept."""
+        start = time.perf_counter()
+        scores = validation_loss(
+            self.variant,
+            self.eval_dataset,
+            self.settings["micro_batch_size"],
+            self.args.bf16,
+            self.args.process_index,
+            self.args.world_size,
+        )
+        metrics = {"eval_loss": scores["val_loss"], "eval_loss_music": scores["val_loss_music"]}
+        if self.is_world_process_zero():
+            keep_if_best(self.model, Path(self.args.output_dir), {"step": self.state.global_step, **scores})
+        self.window_start += time.perf_counter() - start
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def log(self, logs, start_time=None):
+        """Add speed and memory to a training step's log.
+
+        Raises:
+            FloatingPointError: the loss is no number any more.
+        """
+        if "loss" in logs:
+            if not math.isfinite(logs["loss"]):
+                raise FloatingPointError(f"the training loss is {logs['loss']} at step {self.state.global_step}")
+            if self.seconds is None:  # an interrupted run's go on
+                self.seconds = max((row.get("seconds", 0.0) for row in self.state.log_history), default=0.0)
+            now = time.perf_counter()
+            self.seconds += now - self.window_start
+            logs["tokens_per_s"] = self.tokens.item() / (now - self.window_start)
+            logs["seconds"] = self.seconds
+            logs["memory_gb"] = peak_memory() / 1e9
+            self.tokens.zero_()
+            self.window_start = now
+        super().log(logs, start_time)
+
+
+class MarkComplete(TrainerCallback):
+    """Marks a checkpoint once all of its files, of all processes, are written; removes old ones."""
+
+    def on_save(self, args, state, control, **kwargs):
+        """Called after a checkpoint."""
+        if distributed.is_initialized():
+            distributed.barrier()
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir)
+            checkpoint = folder / f"checkpoint-{state.global_step}"
+            follow_umask(checkpoint)
+            mark_complete(checkpoint)
+            remove_old(folder)
+
+
+class StopOnTerminate(TrainerCallback):
+    """After SIGTERM (a job's time limit, preemption): finish the step, save a checkpoint, stop."""
+
+    def __init__(self):
+        self.terminated = False
+        signal.signal(signal.SIGTERM, self._handle)
+
+    def _handle(self, number, frame):
+        self.terminated = True
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """All processes stop at the same step, even if the signal reached them at different ones."""
+        terminated = torch.tensor(int(self.terminated), device=args.device)
+        if distributed.is_initialized():
+            distributed.all_reduce(terminated, distributed.ReduceOp.MAX)
+        if terminated:
+            control.should_save = control.should_training_stop = True
+        if terminated or state.global_step == state.max_steps:
+            control.should_log = True
+
+
+def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> None:
+    """Keep `model` under `folder` where its `val_loss` is below that of the model kept so far."""
+    kept = best_model(folder)
+    if kept is not None and not scores["val_loss"] < read_scores(kept)["val_loss"]:  # a NaN is no better either
+        return
+    # A resumed training comes to the same step again: its model gets another name, the former one stays until then.
+    target = folder / f"best-{scores['step']}-{scores['val_loss']!r}"
+    partial = target.with_name(f"partial-{target.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    follow_umask(partial)
+    (partial / "scores.json").write_text(json.dumps(scores))
+    partial.rename(target)
+    for path in folder.glob("best-*"):
+        if path != target:
+            remove(path)
+
+
+def best_model(folder: Path) -> Path | None:
+    """The folder of the best model so far."""
+    whole = (path.parent for path in folder.glob("best-*/scores.json"))  # not one whose removal was cut off
+    return min(whole, key=lambda path: read_scores(path)["val_loss"], default=None)
+
+
+def read_scores(kept: Path) -> dict:
+    """The step and the validation losses of a kept model."""
+    return json.loads((kept / "scores.json").read_text())
+
+
+def write_result(folder: Path, log: list[dict], with_model: bool) -> None:
+    """Put a finished training's result where a later call finds it, all at once: `FINISHED` in its folder.
+
+    Args:
+        folder: the training's.
+        log: of `train`.
+        with_model: whether the best model and the TensorBoard events are part of it; its scores and the log always are.
+    """
+    partial = folder / f"partial-{FINISHED}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    kept = best_model(folder)
+    if with_model:
+        link_tree(kept, partial / "model")
+        (partial / "model" / "scores.json").unlink()
+        link_tree(folder / "tensorboard", partial / "tensorboard")
+    (partial / "best.json").write_text(json.dumps(read_scores(kept), indent=1) + "\n")
+    pandas.DataFrame(log).to_parquet(partial / "log.parquet", index=False)
+    mark_complete(partial)
+    partial.rename(folder / FINISHED)
+
+
+def merge_log(history: list[dict], epochs_per_step: float) -> list[dict]:
+    """The Trainer's log as a row per step: losses, rate, speed, memory; None where not logged.
+
+    Args:
+        history: of the Trainer's state.
+        epochs_per_step: batch size over songs; the Trainer's own epoch is the whole training.
+    """
+    names = {
+        "loss": "loss",
+        "eval_loss": "val_loss",
+        "eval_loss_music": "val_loss_music",
+        "learning_rate": "lr",
+        "grad_norm": "grad_norm",
+        "tokens_per_s": "tokens_per_s",
+        "seconds": "seconds",
+        "memory_gb": "memory_gb",
+    }
+    rows: dict[int, dict] = {}
+    for entry in history:
+        values = {names[key]: float(value) for key, value in entry.items() if key in names}
+        if values:
+            step = entry["step"]
+            empty = {"step": step, "epoch": step * epochs_per_step, **dict.fromkeys(names.values())}
+            rows.setdefault(step, empty).update(values)
+    return [rows[step] for step in sorted(rows)]
+
+
+def peak_memory() -> int:
+    """Bytes at most: of GPU memory, or of the process where there is no GPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

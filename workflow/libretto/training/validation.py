@@ -1,0 +1,51 @@
+"""The loss on the validation set: a mean over tokens, whatever the batches."""
+
+import contextlib
+
+import torch
+from torch import distributed
+from tqdm import tqdm
+
+from libretto.models import IGNORED
+from libretto.models.batches import MiddleChunks
+from libretto.models.variants import Variant
+
+
+@torch.no_grad()
+def validation_loss(
+    variant: Variant, songs: MiddleChunks, batch_size: int, bf16: bool, rank: int = 0, world: int = 1
+) -> dict[str, float | int]:
+    """Mean negative log-likelihood per token, in nats.
+
+    Args:
+        variant: its model is set to eval mode.
+        songs: what to evaluate on.
+        batch_size: songs at a time.
+        bf16: compute in bf16 under autocast.
+        rank: of this process among `world`; each takes every world-th batch and the sums are shared.
+        world: number of processes.
+
+    Returns:
+        val_loss over all targets (text and music for Llama), val_loss_music over the music after its start token, and
+        the number of tokens of each: n_tokens, n_tokens_music.
+    """
+    device = variant.model.device
+    variant.model.eval()
+    sums = torch.zeros(4, dtype=torch.float64, device=device)
+    starts = range(rank * batch_size, len(songs), world * batch_size)
+    for start in tqdm(starts, "validation", unit="batch", disable=rank > 0, leave=False):
+        batch = variant.collate([songs[i] for i in range(start, min(start + batch_size, len(songs)))])
+        batch = variant.encode({name: tensor.to(device) for name, tensor in batch.items()})
+        with torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
+            losses = variant.model.token_losses(**batch).double()
+        music = variant.model.music_targets(batch["labels"])
+        sums += torch.stack([losses.sum(), (batch["labels"] != IGNORED).sum(), losses[music].sum(), music.sum()])
+    if world > 1:
+        distributed.all_reduce(sums)
+    loss, n, loss_music, n_music = sums.tolist()
+    return {
+        "val_loss": loss / n,
+        "val_loss_music": loss_music / n_music,
+        "n_tokens": round(n),
+        "n_tokens_music": round(n_music),
+    }

@@ -1,0 +1,93 @@
+"""Sections 5.1 and 5.3: the music of every system, and FAD's reference set, as audio and as embeddings of audio."""
+
+FAD_EMBEDDING = config["metrics"]["fad_embedding"]
+
+
+rule render:
+    input:
+        midi="<run>/samples/{system}/midi",
+        soundfont=source("soundfont"),
+    output:
+        audio=directory("<run>/audio/{system}"),
+        list="<run>/audio/{system}.csv",
+    log:
+        "<run>/logs/render/{system}.log",
+    benchmark:
+        "<run>/benchmarks/render/{system}.tsv"
+    wildcard_constraints:
+        system=one_of(name for name in [*SYSTEMS, "background"] if name != RANDOM_TEXT),
+    conda:
+        "../../envs/audio.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        sample_rate=config["audio"]["sample_rate"],
+        trim_db=config["audio"]["trim_db"],
+        code=code("render.py"),
+    message:
+        "Rendering {wildcards.system}"
+    script:
+        "../scripts/render.py"
+
+
+rule embed_fad:
+    input:
+        audio="<run>/audio/{system}",
+        list="<run>/audio/{system}.csv",
+        weights=lambda wildcards: [source(model)(wildcards) for model in EMBEDDING_MODELS[FAD_EMBEDDING]],
+    output:
+        embeddings="<run>/embeddings/{system}/fad.parquet",
+    log:
+        "<run>/logs/embed_fad/{system}.log",
+    benchmark:
+        "<run>/benchmarks/embed_fad/{system}.tsv"
+    wildcard_constraints:
+        system=one_of([*SAMPLED, "background"]),
+    conda:
+        "../../envs/audio.yaml"
+    threads: 1
+    resources:
+        gpu=0 if FAD_EMBEDDING == "logmel" else 1,
+        mem_mb=8000,
+        runtime=120,
+    params:
+        embedding=FAD_EMBEDDING,
+        sha256=expected_sha256(config, EMBEDDING_MODELS[FAD_EMBEDDING]),
+        code=code("embed_fad.py"),
+    message:
+        "{params.embedding} embeddings of {wildcards.system}"
+    script:
+        "../scripts/embed_fad.py"
+
+
+rule embed_clap:
+    input:
+        audio=lambda wildcards: f"<run>/audio/{audio_system(wildcards)}",
+        list=lambda wildcards: f"<run>/audio/{audio_system(wildcards)}.csv",
+        tokens="<run>/samples/{system}/tokens.parquet",
+        clap=source("clap"),
+        roberta=source("roberta-base"),
+    output:
+        embeddings="<run>/embeddings/{system}/clap.parquet",
+    log:
+        "<run>/logs/embed_clap/{system}.log",
+    benchmark:
+        "<run>/benchmarks/embed_clap/{system}.tsv"
+    wildcard_constraints:
+        system=one_of(SYSTEMS),
+    conda:
+        "../../envs/audio.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=60,
+    params:
+        sha256=expected_sha256(config, EMBEDDING_MODELS["clap"]),
+        code=code("embed_clap.py"),
+    message:
+        "CLAP embeddings of {wildcards.system}"
+    script:
+        "../scripts/embed_clap.py"

@@ -1,0 +1,32 @@
+"""Section 5.3: the scores of every system."""
+
+
+rule score:
+    input:
+        unpack(scored_files),
+        tokens="<run>/samples/{system}/tokens.parquet",
+        pairs="<run>/data/pairs.parquet",
+        list=lambda wildcards: f"<run>/audio/{audio_system(wildcards)}.csv",
+    output:
+        scores="<run>/metrics/{system}.json",
+    log:
+        "<run>/logs/score/{system}.log",
+    benchmark:
+        "<run>/benchmarks/score/{system}.tsv"
+    wildcard_constraints:
+        system=one_of(SYSTEMS),
+    conda:
+        "../../envs/audio.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        fad_embedding=FAD_EMBEDDING,
+        fad_sub=config["metrics"]["fad_sub"],
+        seed=config["seed"],
+        code=code("score.py"),
+    message:
+        "Scores of {wildcards.system}"
+    script:
+        "../scripts/score.py"
