@@ -1,5 +1,6 @@
 """Files and Parquet tables that appear under their names only when they are complete, and that are read in pieces."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -29,6 +30,12 @@ def written_whole(*paths: str | Path) -> Iterator[list[Path]]:
     finally:
         for part in parts:
             part.unlink(missing_ok=True)
+
+
+def file_sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's content, as 64 hex digits; read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def follow_umask(folder: str | Path) -> None:

@@ -4,7 +4,6 @@ What has come so far stays beside the target until the target is complete: `<tar
 only once it is whole and verified.
 """
 
-import hashlib
 import logging
 import re
 import shutil
@@ -17,6 +16,7 @@ import httpx
 from tqdm import tqdm
 
 from libretto.errors import InputError
+from libretto.files import file_sha256
 
 log = logging.getLogger("libretto")
 
@@ -73,12 +73,12 @@ def _download_url(url: str, target: Path, sha256: str, size: int | None, key: st
     if kept:
         log.info("%s: %s bytes are here already, going on from there", key, f"{kept:,}")
     _fetch(url, part, size, key, patience)
-    found = _sha256(part)
+    found = file_sha256(part)
     if found != sha256 and kept:
         log.warning("%s: the kept part does not belong to this file, downloading all of it again", key)
         part.unlink()
         _fetch(url, part, size, key, patience)
-        found = _sha256(part)
+        found = file_sha256(part)
     if found != sha256:
         part.unlink()
         raise InputError(
@@ -187,11 +187,6 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _check_space(path: Path, needed: int, key: str) -> None:
     free = shutil.disk_usage(path.parent).free
     if needed > free:
@@ -205,7 +200,7 @@ def _download_hub_file(entry: dict, target: Path, key: str, patience: Patience) 
     folder = target.with_name(f"{target.name}.part")
     _download_hub(entry, [entry["file"]], folder, key, patience)
     file = folder / entry["file"]
-    if "sha256" in entry and (found := _sha256(file)) != entry["sha256"]:
+    if "sha256" in entry and (found := file_sha256(file)) != entry["sha256"]:
         shutil.rmtree(folder)
         raise InputError(
             f"{key}: {entry['file']} of {entry['hub']} at {entry['revision']} has SHA-256 {found}, not "
