@@ -261,6 +261,17 @@ def test_every_script_has_a_hash_of_its_own():
         ("amt = __import__('libretto.models.amt')", "__import__ cannot be followed; import code"),
         ("exec(open('amt.py').read())", "exec cannot be followed; import code"),
         ("SIZE = eval('1')", "eval cannot be followed; import code"),
+        ("CODE = compile('1', 'amt.py', 'eval')", "compile cannot be followed; import code"),
+        ("import builtins\n\namt = builtins.eval('1')", "builtins cannot be followed; import code"),
+        ("from builtins import eval as late", "builtins cannot be followed; import code"),
+        ("amt = __builtins__.__import__('libretto.models.amt')", "__import__ cannot be followed; import code"),
+        ("amt = getattr(__builtins__, '__import__')('amt')", "__import__ cannot be followed; import code"),
+        ("DATA = open(globals()['__file__']).read()", "__file__ cannot be followed; .*, make data an input"),
+        ("import numpy\n\nDATA = open(numpy.__file__).read()", "__file__ cannot be followed; .*, make data an input"),
+        ("DATA = open(__spec__.origin).read()", "__spec__ cannot be followed; .*, make data an input"),
+        ("DATA = __loader__.get_data('data.csv')", "__loader__ cannot be followed; .*, make data an input"),
+        ("import libretto\n\nFOLDER = libretto.__path__[0]", "__path__ cannot be followed; .*, make data an input"),
+        ("from libretto import __path__ as folders", "__path__ cannot be followed; .*, make data an input"),
         ("DATA = open(__file__ + '/../data.csv').read()", "__file__ cannot be followed; .*, make data an input"),
         ("from importlib.resources import files", "importlib.resources cannot be followed; import code"),
         ("import pkgutil", "pkgutil cannot be followed; import code"),
@@ -270,6 +281,12 @@ def test_code_and_data_that_no_import_names_are_refused(workflow, statement, mes
     write(workflow / "libretto/training.py", statement + "\n")
     with pytest.raises(ValueError, match=rf"libretto/training\.py: {message}"):
         hashes(workflow)
+
+
+def test_methods_that_share_a_name_with_a_builtin_are_fine(workflow):
+    before = hashes(workflow)
+    write(workflow / "libretto/training.py", "import re\n\nre.compile('a')\nmodel.eval()\nprint('eval', 'compile')\n")
+    assert hashes(workflow)["fold"] == before["fold"]
 
 
 def test_no_job_reads_a_file_of_the_checkout_by_a_path_of_its_own():

@@ -13,9 +13,10 @@ from pathlib import Path
 WORKFLOW = Path(__file__).parents[2]
 
 # Ways to code and data that no import statement names. importlib.metadata is harmless.
-HIDDEN_NAMES = {"__file__", "__import__", "eval", "exec"}
+DUNDERS = {"__file__", "__import__", "__loader__", "__path__", "__spec__"}  # as names, attributes and strings alike
+HIDDEN_NAMES = {*DUNDERS, "compile", "eval", "exec"}  # `re.compile` and `model.eval` are fine
 HIDDEN_MODULES = {f"importlib.{name}" for name in ("machinery", "resources", "util")}
-HIDDEN_MODULES |= {"importlib", "pkgutil", "runpy"}
+HIDDEN_MODULES |= {"builtins", "importlib", "pkgutil", "runpy"}
 
 
 def code_hash(script: str | Path) -> str:
@@ -60,8 +61,13 @@ def _imports(path: Path) -> tuple[Path, ...]:
             if node.names[0].name == "*":
                 raise ValueError(f"{path}: a star import; name what it imports so that it can be followed")
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            variables |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Name):
             variables.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            variables |= {node.attr} & DUNDERS
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # globals()["__file__"]
+            variables |= {node.value} & DUNDERS
     if hidden := sorted(names & HIDDEN_MODULES | variables & HIDDEN_NAMES):
         raise ValueError(
             f"{path}: {hidden[0]} cannot be followed; import code by a statement, make data an input of the rule"
