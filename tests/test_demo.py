@@ -64,6 +64,28 @@ def test_what_can_be_heard_is_counted_and_the_rest_missing(demo, table):
         assert 0 < table.loc[system, "n"] == n_audio <= n_midi
 
 
+def test_no_voice_is_dropped_and_the_playheads_begin_with_the_audio(demo):
+    page = (demo / "results/demo/report/index.html").read_text()
+    starts = [float(start) for start in re.findall(r'data-start="([^"]+)"', page)]
+    assert len(starts) == 8 * len(ROWS)
+    expected = []
+    for number in range(8):
+        for system in ROWS:
+            rows = pd.read_parquet(demo / f"results/demo/samples/{system}/tokens.parquet")
+            own = rows[rows["prompt_lmd_id"] == rows_of_truth(demo)[number]].iloc[0]
+            heard = "ground-truth" if system == "ground-truth-random-text" else system
+            audio = pd.read_csv(demo / f"results/demo/audio/{heard}.csv", index_col="index")
+            assert (audio["n_dropped"] == 0).all()
+            triples = own["tokens"][: len(own["tokens"]) // 3 * 3].reshape(-1, 3)
+            valid = (triples >= (0, 10_000, 11_000)) & (triples < (10_000, 11_000, 27_512))
+            expected.append(audio.loc[own["index"], "start_s"] - triples[valid.all(axis=1), 0].min() / 100)
+    assert starts == pytest.approx(expected, abs=1e-3)
+
+
+def rows_of_truth(demo):
+    return pd.read_parquet(demo / "results/demo/samples/ground-truth/tokens.parquet")["prompt_lmd_id"].tolist()
+
+
 def test_the_pages_links_lead_somewhere(demo):
     page = demo / "results/demo/report/index.html"
     links = re.findall(r'(?:src|href)="([^"#]+)"', page.read_text())

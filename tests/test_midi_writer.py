@@ -122,6 +122,36 @@ def test_a_note_that_is_repeated_341_times_at_once():
 
 
 @READERS
+def test_a_sixteenth_program_takes_over_where_another_ends(read):
+    rows = [[0, 100 + 10 * i, PITCHES * 8 * i + 60] for i in range(15)] + [[100, 50, PITCHES * 5 + 60]]
+    data, n_substituted = write(rows)
+    assert n_substituted == 0
+    assert Counter(read(data)) == notes(rows)
+
+
+@READERS
+def test_a_repeated_note_takes_no_channel_that_another_program_will_need(read):
+    rows = [[0, 500, 60], [1, 600, 60], *([2, 500, PITCHES * program + 60] for program in range(1, 15))]
+    data, n_substituted = write(rows)
+    assert n_substituted == 0
+    assert Counter(read(data)) == notes(rows)
+
+
+@READERS
+def test_a_repeated_note_shares_the_channel_on_which_it_ends_last(read):
+    late = [[2, 500, PITCHES * program + 60] for program in range(1, 14)]
+    rows = [[0, 500, 60], [1, 100, 60], *late, [3, 200, 60]]  # on the first's channel, two ends would be swapped
+    assert Counter(read(write(rows)[0])) == notes(rows)
+
+
+@READERS
+def test_layers_are_kept_apart_where_tracks_are_shared(read):
+    rows = [[3 * i, 2, PITCHES * instrument + 60] for i, instrument in enumerate([*range(INSTRUMENTS)] * 2)]
+    rows += [[1_000, 10, PITCHES * DRUMS + 36], [1_005, 10, PITCHES * DRUMS + 36]]
+    assert Counter(read(write(rows)[0])) == notes(rows)
+
+
+@READERS
 def test_fifteen_instruments_and_drums_play_at_once(read):
     rows = [[i % 7, 500 + i, PITCHES * program + 60] for i, program in enumerate([*range(0, 120, 8), DRUMS])]
     assert Counter(read(write(rows)[0])) == notes(rows)

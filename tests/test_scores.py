@@ -87,7 +87,7 @@ def test_fad_counts_every_stretch_of_every_clip(clips):
 
 def test_fad_sub_draws_whole_clips_without_replacement(clips, monkeypatch):
     drawn = []
-    monkeypatch.setattr("libretto.metrics.fad", lambda subset, background: drawn.append(list(subset)) or 1.0)
+    monkeypatch.setattr("libretto.scores.frechet.fad", lambda subset, background: drawn.append(list(subset)) or 1.0)
     assert fad_sub(clips, clips, draws=5, size=20, seed=3) == [1.0] * 5
     assert all(len(set(subset)) == 20 and set(subset) <= set(clips) for subset in drawn)
     assert len({tuple(subset) for subset in drawn}) == 5

@@ -15,7 +15,7 @@ class Rendering:
         seconds: of audio; 0 where it makes no sound, and then there is no FLAC.
         start_s: where in the music the audio begins, in seconds: silence is trimmed.
         end_s: where it ends.
-        n_dropped: notes that FluidSynth could not play, for want of voices.
+        n_dropped: voices that FluidSynth cut off or did not start, because too many sounded.
     """
 
     index: int

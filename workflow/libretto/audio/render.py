@@ -33,7 +33,7 @@ TRIM_HOP = 512
 SILENCE = 1e-5  # root mean square below which librosa sees nothing but silence
 
 # What pyfluidsynth does not wrap.
-FLUID_ERROR, FLUID_WARNING = 1, 2
+FLUID_ERROR, FLUID_WARNING, FLUID_DEBUG = 1, 2, 4
 LogFunction = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 fluid_set_log_function = fluidsynth.cfunc(
     "fluid_set_log_function",
@@ -59,22 +59,23 @@ logger = logging.getLogger("libretto")
 
 
 class _FluidLog:
-    """What FluidSynth says: notes that it drops for want of voices are counted, other warnings logged, errors kept."""
+    """What FluidSynth says: voices that it has to do without are counted, warnings logged, errors kept."""
 
     def __init__(self):
         self.n_dropped = 0
         self.errors: list[str] = []
         self._function = LogFunction(self._receive)  # FluidSynth keeps no reference of its own
-        for level in (FLUID_ERROR, FLUID_WARNING):
+        for level in (FLUID_ERROR, FLUID_WARNING, FLUID_DEBUG):
             fluid_set_log_function(level, self._function, None)
 
     def _receive(self, level, message, data):
         text = message.decode(errors="replace")
         if level == FLUID_ERROR:
             self.errors.append(text)
-        elif "Failed to allocate a synthesis process" in text:
-            self.n_dropped += 1
-        else:
+        elif level == FLUID_DEBUG:
+            # It then cuts off another voice, or warns that it failed to allocate one.
+            self.n_dropped += text.startswith("Polyphony exceeded")
+        elif not text.startswith("Failed to allocate a synthesis process"):
             logger.warning("FluidSynth: %s", text)
 
 
@@ -124,12 +125,14 @@ def synthesize(midi: str | Path, soundfont: str | Path, sample_rate: int) -> np.
 
     Raises:
         InputError: the soundfont cannot be loaded.
-        RuntimeError: FluidSynth cannot play the MIDI file.
+        RuntimeError: it is no MIDI file, or FluidSynth cannot play it.
     """
-    fluid_log.errors.clear()
     oversampling = max(1, SOUNDFONT_RATE // sample_rate)
     rate = oversampling * sample_rate
-    file = mido.MidiFile(midi)
+    try:
+        file = mido.MidiFile(midi)
+    except Exception as error:  # mido raises nearly anything
+        raise RuntimeError(f"{midi} cannot be read as MIDI: {error!r}") from error
     if len(file.tracks) > MAX_TRACKS:  # it would play nothing, and not say so
         raise RuntimeError(f"{midi} has {len(file.tracks)} tracks; FluidSynth plays at most {MAX_TRACKS}")
     frames = round((file.length + RELEASE_SECONDS) * rate)
@@ -138,6 +141,7 @@ def synthesize(midi: str | Path, soundfont: str | Path, sample_rate: int) -> np.
     stereo = np.empty((frames, 2), np.float32)
     # A synthesizer for each file: effects carry their state on, and results would depend on the order.
     synth = open_synth(soundfont, rate, voices)
+    fluid_log.errors.clear()
     try:
         synth.play_midi_file(str(midi))
         # Block by block: in a longer call, notes would begin up to 64 blocks (93 ms) early. In floating point, because
@@ -224,5 +228,5 @@ def render_folder(
     with ProcessPoolExecutor(processes, fork, initializer=threadpool_limits, initargs=(1,)) as pool:
         renderings = list(tqdm(pool.map(render, files), "rendering", len(files), unit="file", mininterval=1))
     if dropped := sum(rendering.n_dropped for rendering in renderings):
-        logger.warning("FluidSynth dropped %d notes: more than %d samples at once", dropped, MAX_VOICES)
+        logger.warning("FluidSynth had to do without %d voices: the soundfont layers too many samples", dropped)
     return renderings

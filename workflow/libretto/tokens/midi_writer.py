@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import chain
 
 import mido
 import numpy as np
@@ -33,6 +34,10 @@ def events_to_midi(events: np.ndarray) -> tuple[mido.MidiFile, int]:
     each channel instead.
 
     A note of no length lasts 1 ms, because some readers drop notes that end where they begin.
+
+    The notes read back are those of `events`, save for the notes that another program plays, and: readers that follow
+    channels, not tracks, such as the reference tokenizer, swap the ends of two notes of one channel and pitch where the
+    later ends first. That happens to drums, which have one channel, and to others once no channel is spare.
 
     Args:
         events: int [n, 3] as `valid_events` gives them, in any order.
@@ -108,6 +113,12 @@ class _Part:
         self.ends[pitch] = end
         self.channel.busy_until = max(self.channel.busy_until, end)
 
+    def end_before(self, tick: int) -> None:
+        """Let notes that end at `tick` end 1 ms earlier: a program change there, in another track, may come first."""
+        self.messages = [
+            (end - 1 if (end, kind) == (tick, NOTE_OFF) else end, kind, message) for end, kind, message in self.messages
+        ]
+
 
 class _Band:
     """Gives every note a channel and a part; notes come in order of their onsets.
@@ -139,9 +150,7 @@ class _Band:
             for part in channel.parts[program]:
                 if part.ends.get(pitch, -1) <= onset:
                     return part
-        # A channel changes its program strictly after its last note: at the same tick, the order of the tracks would
-        # decide whether the note-off or the program change comes first.
-        idle = [channel for channel in channels if channel.busy_until < onset]
+        idle = [channel for channel in channels if channel.busy_until <= onset]
         spare = [channel for channel in idle if self.last_onsets.get(channel.program, -1) < onset]
         if own:
             if len(spare) > self._n_waiting(onset):
@@ -158,6 +167,8 @@ class _Band:
 
     def _take(self, channel: _Channel, program: int, onset: int) -> _Part:
         """Let an idle channel play `program` from now on; returns a part of it in which nothing sounds."""
+        for part in chain.from_iterable(channel.parts.values()):
+            part.end_before(onset)
         channel.since = 0 if channel.program is None else onset
         channel.program = program
         if not channel.parts[program]:
