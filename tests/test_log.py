@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from libretto.disk import disk_error
+from libretto.disk import check_writable, disk_error
+from libretto.errors import InputError
 from libretto.failures import failures
 from tests.checkout import ROOT, copy_checkout, snakemake
 
@@ -108,6 +109,24 @@ def test_a_read_only_checkout_is_refused(disk):
     assert "Traceback" not in run.stdout
 
 
+def test_a_link_to_nowhere_is_told(tmp_path):
+    results = tmp_path / "results"
+    results.symlink_to(tmp_path / "unmounted")
+    assert subprocess.run(["mkdir", "-p", str(results / "demo")], capture_output=True).returncode
+    message = f"^{results} is a link to {tmp_path}/unmounted, which does not exist; "
+    with pytest.raises(InputError, match=message):
+        check_writable(results / "demo")
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o777])
+def test_a_file_where_a_folder_should_be_is_told(mode, tmp_path):
+    results = tmp_path / "results"
+    results.touch(mode)
+    assert subprocess.run(["mkdir", "-p", str(results / "demo")], capture_output=True).returncode
+    with pytest.raises(InputError, match=f"^{results} is a file, but has to be a folder; "):
+        check_writable(results / "demo")
+
+
 def test_other_disk_errors():
     denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "results/demo/table.csv")
     assert disk_error(denied, "logs").startswith("results/demo/table.csv: Permission denied; change its permissions")
@@ -124,6 +143,14 @@ def test_other_errors_keep_their_traceback_and_are_summed_up_in_their_first_line
     first, *rest = printed.splitlines()
     assert first.endswith("ERROR uncaught ValueError: one two")
     assert rest[0] == "Traceback (most recent call last):"
+
+
+def test_an_error_before_there_is_a_log_folder(tmp_path):
+    (tmp_path / "logs").touch()
+    printed = run_script(tmp_path / "logs" / "demo" / "rule.log", "")
+    assert "ERROR uncaught NotADirectoryError: " in printed.splitlines()[0]
+    assert printed.count("Traceback (most recent call last):") == 1
+    assert "Error in sys.excepthook" not in printed
 
 
 # What failed jobs said last
@@ -167,7 +194,10 @@ def test_the_error_of_another_gpus_process(make_job, tmp_path):
 @pytest.mark.parametrize("lines", [["INFO training"], []])
 def test_a_job_that_left_no_error(make_job, tmp_path, lines):
     (line,) = failures([make_job("train", *lines)], START)
-    assert line.startswith(f"Error: train left no error in {tmp_path}/train.log: it could not start or was killed")
+    assert line == (
+        f"Error: train left no error in {tmp_path}/train.log: it could not start, was killed (memory? time?), or did "
+        "not write one of its outputs; see the messages above"
+    )
 
 
 def test_the_log_of_an_earlier_run_is_not_taken_for_this_ones(make_job, tmp_path):

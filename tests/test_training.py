@@ -22,18 +22,20 @@ import torch
 
 from libretto.errors import InputError
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
-from libretto.training import trainer
+from libretto.training import resume, trainer
 from libretto.training.resume import (
     FINISHED,
     LOCK,
     MARK,
+    damage,
+    inputs_hash,
     link_tree,
     locked,
     mark_complete,
     newest_complete,
     remove,
+    remove_all_but_finished,
     remove_damaged,
-    training_hash,
 )
 from tests.conftest import TEXT, variant_settings
 
@@ -151,7 +153,7 @@ def test_a_step_that_is_evaluated_again_may_be_better(make_tiny, tmp_path):
     assert torch.equal(type(model).from_pretrained(best).lm_head.weight, model.lm_head.weight)
 
 
-def test_a_former_best_whose_removal_was_cut_off_is_passed_over(make_tiny, tmp_path):
+def test_a_previous_best_whose_removal_was_cut_off_is_passed_over(make_tiny, tmp_path):
     model = make_tiny("amt").model
     trainer.keep_if_best(model, tmp_path, {"step": 1, "val_loss": 2.0})
     (tmp_path / "best-0-3.0").mkdir()
@@ -176,7 +178,7 @@ def test_a_batch_that_cannot_be_divided_is_an_input_error(tmp_path):
     settings = variant_settings("amt")["training"]
     arguments = trainer.training_arguments(settings, 0, tmp_path, 2)
     assert arguments.gradient_accumulation_steps == 1
-    with pytest.raises(InputError, match="batch_size 4 is no multiple of 3 processes"):
+    with pytest.raises(InputError, match="batch_size 4 is not a multiple of 3 processes"):
         trainer.training_arguments(settings, 0, tmp_path, 3)
 
 
@@ -320,6 +322,29 @@ def json_of(content):
         return None
 
 
+@pytest.mark.parametrize("mark", ["{}", '{"optimizer.pt": {}}'])
+def test_a_mark_without_the_models_files_is_not_whole(mark, tmp_path):
+    whole, emptied = (complete_checkpoint(tmp_path, step) for step in (9, 10))
+    for path in emptied.iterdir():
+        path.unlink()
+    (emptied / MARK).write_text(mark)
+    assert newest_complete(tmp_path, 1) == whole
+    remove_damaged(tmp_path)
+    assert sorted(tmp_path.iterdir()) == [whole]
+
+
+def test_a_result_without_files_is_damaged(tmp_path):
+    (tmp_path / MARK).write_text("{}")
+    assert damage(tmp_path) == f"{MARK} is missing or damaged"
+
+
+def test_only_plain_numbers_are_steps(tmp_path):
+    """Python takes the digits of all scripts for numbers."""
+    newest = complete_checkpoint(tmp_path, 2)
+    complete_checkpoint(tmp_path, "\N{ARABIC-INDIC DIGIT THREE}")
+    assert newest_complete(tmp_path, 1) == newest
+
+
 def test_without_any_whole_checkpoint_nothing_is_removed(tmp_path):
     for step, name in ((90, "optimizer.pt"), (100, "model.safetensors")):
         overwrite(complete_checkpoint(tmp_path, step) / name, 500, bytes(64))
@@ -377,7 +402,7 @@ def test_files_have_the_mode_that_the_umask_leaves(file_mode, make_tiny, songs, 
     snakemake = SimpleNamespace(
         input=SimpleNamespace(model=model, text_model=llama_folder),
         output=SimpleNamespace(model=tmp_path / "folded"),
-        params=SimpleNamespace(max_new_tokens=10, top_p=0.9),
+        params=SimpleNamespace(chunk_tokens=10),
         log=[tmp_path / "fold.log"],
     )
     monkeypatch.setattr("libretto.log.start_log", lambda path: None)
@@ -410,6 +435,55 @@ def test_a_kill_releases_the_lock(tmp_path):
         pass
 
 
+@pytest.fixture
+def hold_lock(tmp_path):
+    """A function that has util-linux's flock hold the lock for so many seconds, with this content of the lock file."""
+    holders = []
+
+    def hold(seconds, content):
+        (tmp_path / LOCK).write_text(content)
+        command = ["flock", "--nonblock", "--no-fork", str(tmp_path / LOCK)]
+        holders.append(subprocess.Popen([*command, "sleep", str(seconds)]))
+        while subprocess.run([*command, "true"]).returncode == 0:
+            time.sleep(0.01)
+
+    yield hold
+    for holder in holders:
+        holder.kill()
+        holder.wait()
+
+
+ELSEWHERE = "process 1 on elsewhere since 2026-11-25 07:00:00"
+
+
+def test_the_lock_of_another_node_is_waited_for(hold_lock, tmp_path, monkeypatch, caplog):
+    """An NFS server keeps it for a while after the node's death."""
+    monkeypatch.setattr(resume, "LOCK_RETRY", 0.1)
+    hold_lock(1, ELSEWHERE)
+    with locked(tmp_path):
+        assert (tmp_path / LOCK).read_text().startswith(f"process {os.getpid()} on {socket.gethostname()} since")
+    (message,) = caplog.messages
+    assert f"{tmp_path} is locked by {ELSEWHERE}" in message
+    assert "180 s" in message
+
+
+def test_the_lock_of_another_node_is_not_waited_for_forever(hold_lock, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "LOCK_RETRY", 0.1)
+    monkeypatch.setattr(resume, "LOCK_WAIT", 1)
+    hold_lock(60, ELSEWHERE)
+    start = time.monotonic()
+    with pytest.raises(InputError, match=f"{tmp_path} is in use by {ELSEWHERE}. Wait"), locked(tmp_path):
+        pass
+    assert 1 <= time.monotonic() - start < 10
+
+
+def test_a_lock_whose_holder_is_unknown_is_refused_at_once(hold_lock, tmp_path, caplog):
+    hold_lock(60, "")
+    with pytest.raises(InputError, match=f"{tmp_path} is in use by another process. Wait"), locked(tmp_path):
+        pass
+    assert not caplog.messages
+
+
 def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, caplog):
     def refuse(file, operation):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -425,11 +499,11 @@ def test_the_hash_follows_settings_and_contents(tmp_path):
     file.write_text("a")
     folder.mkdir()
     (folder / "weights").write_text("b")
-    first = training_hash({"rate": 1}, [file, folder])
-    assert training_hash({"rate": 1}, [str(file), str(folder)]) == first
-    assert training_hash({"rate": 2}, [file, folder]) != first
+    first = inputs_hash({"rate": 1}, [file, folder])
+    assert inputs_hash({"rate": 1}, [str(file), str(folder)]) == first
+    assert inputs_hash({"rate": 2}, [file, folder]) != first
     (folder / "weights").write_text("c")
-    assert training_hash({"rate": 1}, [file, folder]) != first
+    assert inputs_hash({"rate": 1}, [file, folder]) != first
 
 
 def test_files_are_linked_or_copied(tmp_path, monkeypatch):
@@ -453,6 +527,21 @@ def test_what_cannot_be_removed_is_no_error(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(os, "rmdir", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("not empty")))
     remove(tmp_path / "folder")
     assert "not empty" in caplog.text
+
+
+def test_files_beside_the_trainings_are_removed_too(tmp_path, monkeypatch, caplog):
+    folder = tmp_path / "training"
+    (folder / FINISHED).mkdir(parents=True)
+    for path in (tmp_path / LOCK, tmp_path / "notes", folder / "events"):
+        path.touch()
+    remove_all_but_finished(folder)
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / LOCK, folder, folder / FINISHED]
+    assert not caplog.messages
+
+    (folder / "events").touch()
+    monkeypatch.setattr(os, "unlink", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("busy")))
+    remove_all_but_finished(folder)
+    assert caplog.messages == [f"{folder / 'events'} cannot be removed: busy"]
 
 
 # ---- As the rule starts it ----
@@ -498,7 +587,7 @@ def files(folder):
 
 @pytest.mark.slow
 def test_a_finished_training_is_not_done_again(splits, amt_folder, llama_folder, tmp_path):
-    """It is asked for again when an input was written anew with the same content, or an output was lost."""
+    """It is asked for again when an input was written again with the same content, or an output was lost."""
     arguments = command("amt", tmp_path, splits, amt_folder, llama_folder, max_steps=2)
     assert start(arguments).wait() == 0
     assert (tmp_path / "model" / "model.safetensors").stat().st_nlink == 2  # no space taken twice
@@ -529,10 +618,10 @@ def test_a_second_training_in_a_folder_is_refused(splits, amt_folder, llama_fold
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     with (tmp_path / "checkpoints" / LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        print("process 1 on elsewhere", file=file, end="", flush=True)
+        print(f"process 1 on {socket.gethostname()}", file=file, end="", flush=True)
         assert start(command("amt", tmp_path, splits, amt_folder, llama_folder, launcher)).wait(timeout=120) == 1
     (line,) = (tmp_path / "train.log").read_text().splitlines()
-    assert line.endswith("process 1 on elsewhere. Wait until it has ended, or stop it")
+    assert line.endswith(f"process 1 on {socket.gethostname()}. Wait until it has ended, or stop it")
     assert not files(tmp_path)
 
 

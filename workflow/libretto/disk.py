@@ -23,11 +23,19 @@ def check_writable(folder: str | Path) -> None:
     """Check that files can be written to `folder`, which need not exist yet.
 
     Raises:
-        InputError: it, or the folder that it would be made in, is on a read-only disk or belongs to somebody else.
+        InputError: it, or the folder that it would be made in, is a file, a link to nowhere, on a read-only disk, or
+            belongs to somebody else.
     """
     folder = Path(folder)
     while not folder.exists():
+        if folder.is_symlink():
+            raise InputError(
+                f"{folder} is a link to {os.readlink(folder)}, which does not exist; make that folder, mount its disk, "
+                "or remove the link"
+            )
         folder = folder.parent
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file, but has to be a folder; rename the file or move it away")
     if not os.access(folder, os.W_OK | os.X_OK):
         read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
         raise InputError(_line(errno.EROFS if read_only else errno.EACCES, folder.resolve()))
@@ -52,7 +60,11 @@ def disk_error(error: BaseException | None, folder: str | Path) -> str | None:
 
 def full_disk(folder: str | Path) -> str | None:
     """The line for the user if the disk of `folder` is full, whatever failed there."""
-    return _line(errno.ENOSPC, folder) if shutil.disk_usage(folder).free < FULL else None
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:  # a script may fail before it has made its folder
+        return None
+    return _line(errno.ENOSPC, folder) if free < FULL else None
 
 
 def _line(code: int, place: str | Path) -> str:

@@ -30,8 +30,8 @@ def failures(jobs: Iterable, since: datetime) -> list[str]:
         else:
             logs = ", ".join(job.log)
             lines.append(
-                f"Error: {job.name} left no error in {logs}: it could not start or was killed (memory? time?); "
-                "see the messages above"
+                f"Error: {job.name} left no error in {logs}: it could not start, was killed (memory? time?), or "
+                "did not write one of its outputs; see the messages above"
             )
     return sorted(lines)
 

@@ -12,7 +12,7 @@ from libretto.generation.sampling import conditioned, sample, unconditional
 from libretto.log import start_log
 from libretto.models.device import inference_dtype, select_device
 from libretto.models.variants import make_variant, trained_model
-from libretto.training.resume import remove, training_hash
+from libretto.training.resume import inputs_hash, remove
 
 start_log(snakemake.log[0])
 params = snakemake.params
@@ -30,7 +30,7 @@ captions = [song["caption"] for song in songs]
 system, batches = snakemake.wildcards.system, Path(params.batches)
 # Named by all that the tokens depend on.
 settings = {"system": system, "device": device.type, **dict(params.items())}
-folder = batches / training_hash(settings, list(snakemake.input))
+folder = batches / inputs_hash(settings, list(snakemake.input))
 folder.mkdir(parents=True, exist_ok=True)
 pieces = sample(generator, captions, params.sampling, params.temperature, params.seed, system, folder)
 write_samples(songs, songs, pieces, snakemake.output.tokens, snakemake.output.midi)

@@ -19,7 +19,7 @@ from libretto.log import start_log
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
 from libretto.models.device import select_device
 from libretto.models.variants import base_model, make_variant
-from libretto.training.resume import FINISHED, damage, link_tree, locked, remove_all_but_finished, training_hash
+from libretto.training.resume import FINISHED, damage, inputs_hash, link_tree, locked, remove_all_but_finished
 from libretto.training.trainer import train, write_result
 
 logger = logging.getLogger("libretto")
@@ -33,7 +33,7 @@ def main(args):
 def train_or_take_result(args):
     settings = json.loads(args.settings)
     inputs = [path for path in (args.train, args.valid, args.base, args.text_model, args.init_from) if path]
-    folder = args.checkpoints / training_hash({**settings, "code": args.code}, inputs)
+    folder = args.checkpoints / inputs_hash({**settings, "code": args.code}, inputs)
     folder.mkdir(parents=True, exist_ok=True)
     finished = folder / FINISHED
     if finished.exists():

@@ -105,7 +105,7 @@ def check_consistency(config: dict) -> None:
     """Check that the values of `config`, defaults filled in, go together.
 
     Raises:
-        InputError: naming what does not, which else would show hours or days later.
+        InputError: names the conflict; otherwise the run fails days in.
     """
     data, sampling, metrics = config["data"], config["sampling"], config["metrics"]
     digits = "".join(data["splits"].values())

@@ -1,4 +1,4 @@
-"""The sources of an experiment: where each one's file or folder lies, and what stands in its way before a run.
+"""The sources of an experiment: where each one's file or folder lies, and checks before the first job.
 
 The Snakefile imports this module on every call: it must stay quick to import.
 """
@@ -64,9 +64,9 @@ def expected_sha256(config: dict, models: list[str]) -> str | None:
     Returns:
         None where the config does not say, or where there are no models.
     """
-    return (
-        source_entry(config, models[0]).get("sha256") if models and models[0] in config["sources"]["models"] else None
-    )
+    if not models:
+        return None
+    return config["sources"]["models"].get(models[0], {}).get("sha256")
 
 
 def config_key(name: str) -> str:

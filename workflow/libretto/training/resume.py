@@ -1,8 +1,8 @@
-"""Checkpoints of a training that can be resumed: which of them are whole, and which training they belong to.
+"""Resuming a training: which of its checkpoints are whole, and which training they belong to.
 
-A training has a folder that is named by its hash. Its result stays there in `FINISHED`: a training that is asked for
-again, though nothing that it depends on has changed, need not be done again. A variant's trainings lie beside each
-other, and only one of them runs at a time.
+A training has a folder named by its hash. Its result stays there in `FINISHED`, and is reused when the training is
+requested again and nothing it depends on has changed. A variant's trainings lie side by side, and only one of them
+runs at a time.
 """
 
 import fcntl
@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import time
@@ -17,63 +18,57 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from libretto.errors import InputError
-from libretto.files import written_whole
+from libretto.files import file_sha256, written_whole
 
-MARK = "complete"  # the last file that is written into a folder: the size and the SHA-256 of each of the others
+MARK = "complete"  # the last file written to a folder: the size and the SHA-256 of each of the others
 FINISHED = "finished"  # in a training's folder: its result, once it is whole
 LOCK = "lock"  # beside the folders of a variant's trainings: held by the one that runs
-KEPT = 2  # checkpoints: the newest may be cut off by a kill, or damaged
+LOCK_WAIT = 180  # seconds: an NFS server keeps a dead node's lock until its lease ends, 90 s by Linux's default
+LOCK_RETRY = 5  # seconds
+KEPT = 2  # checkpoints: a kill may cut off the newest, or it may be damaged
 
 logger = logging.getLogger("libretto")
 
 
-def training_hash(settings: dict, inputs: list[str | Path]) -> str:
-    """16 hex digits that name a training: its settings and the contents of all the files that it reads.
+def inputs_hash(settings: dict, inputs: list[str | Path]) -> str:
+    """A hash of settings and of the contents of files: it names a training's folder, and a generation's.
+
+    What was interrupted is resumed only from a folder that was written with the same settings and inputs.
 
     Args:
         settings: anything that JSON can hold.
         inputs: files, or folders of files.
+
+    Returns:
+        16 hex digits.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for number, path in enumerate(map(Path, inputs)):
         files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
         for file in files:
-            digest.update(f"\0{number}\0{file.relative_to(path)}\0{_sha256(file)}".encode())
+            digest.update(f"\0{number}\0{file.relative_to(path)}\0{file_sha256(file)}".encode())
     return digest.hexdigest()[:16]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of the trainings in `folder`; the kernel releases it when the process ends, however it ends.
 
-    On NFS, Linux makes it a lock on the server, which other nodes respect.
+    On NFS, Linux makes it a lock on the server, which other nodes respect. The server keeps a dead node's lock for a
+    while: a lock held on another host is waited for, `LOCK_WAIT` seconds at most.
 
     Args:
-        folder: holds the trainings' folders; made where it does not exist.
+        folder: holds the trainings' folders; created if missing.
 
     Raises:
         InputError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+") as file:  # writable: NFS demands it for an exclusive lock
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            raise InputError(
-                f"another training runs in {folder}: {file.read()}. Wait until it has ended, or stop it"
-            ) from None
-        except OSError as error:  # Lustre mounted without `flock`, NFS without its lock daemon
-            logger.warning(
-                "%s cannot be locked (%s): make sure that no other training runs there", folder, error.strerror
-            )
+    with (folder / LOCK).open("a") as file:  # writable: NFS demands it for an exclusive lock
+        _lock(file, folder)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
@@ -81,8 +76,33 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def _lock(file: TextIO, folder: Path) -> None:
+    deadline = time.monotonic() + LOCK_WAIT
+    is_waiting = False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except (BlockingIOError, PermissionError):
+            holder = (folder / LOCK).read_text()
+        except OSError as error:  # Lustre mounted without `flock`, NFS without its lock daemon
+            logger.warning(
+                "%s cannot be locked (%s): make sure that no other training runs there", folder, error.strerror
+            )
+            return
+        host = re.match(r"process \d+ on (\S+) since ", holder)
+        if host is None or host[1] == socket.gethostname() or time.monotonic() > deadline:
+            raise InputError(
+                f"{folder} is in use by {holder or 'another process'}. Wait until it has ended, or stop it"
+            )
+        if not is_waiting:
+            logger.warning("%s is locked by %s: waiting up to %d s, in case that node died", folder, holder, LOCK_WAIT)
+            is_waiting = True
+        time.sleep(LOCK_RETRY)
+
+
 def mark_complete(folder: Path) -> None:
-    """Write `MARK` into a folder whose other files have all been written."""
+    """Write `MARK` to a folder whose other files have all been written."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     with ThreadPoolExecutor() as pool:
         contents = pool.map(_content, files)
@@ -92,20 +112,25 @@ def mark_complete(folder: Path) -> None:
 
 
 def _content(path: Path) -> dict:
-    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def _read_mark(folder: Path) -> dict | None:
-    """What `mark_complete` recorded: size and SHA-256 by file; None where the mark is missing or damaged."""
+    """What `mark_complete` recorded: size and SHA-256 by file; None if the mark is missing, damaged or empty."""
     try:
         recorded = json.loads((folder / MARK).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    return recorded if isinstance(recorded, dict) else None
+    return recorded if isinstance(recorded, dict) and recorded else None
+
+
+def _is_marked(checkpoint: Path) -> bool:
+    """Whether a checkpoint has a mark, and the mark lists the model's weights."""
+    return any(name.endswith(".safetensors") for name in _read_mark(checkpoint) or {})
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a folder that was marked complete, in words; None where all its files are what was written."""
+    """What is wrong with a folder that was marked complete, in words; None if all its files are what was written."""
 
     def check(name: str) -> str | None:
         path = folder / name
@@ -122,16 +147,16 @@ def damage(folder: Path) -> str | None:
 
 
 def newest_complete(folder: Path, world: int) -> Path | None:
-    """The checkpoint to resume from, or None where there is none: the newest that was written to its end.
+    """The checkpoint to resume from: the newest complete one; None if there is none.
 
     Args:
-        folder: holds `checkpoint-<step>` folders, of which `remove_damaged` has removed what is not whole.
-        world: number of processes that resume; each has a random state of its own.
+        folder: holds `checkpoint-<step>` folders; `remove_damaged` has removed those that are not whole.
+        world: number of processes that resume; each has its own random state.
 
     Raises:
         InputError: it was written by a different number of processes.
     """
-    newest = next((path for path in _newest_first(folder) if _read_mark(path) is not None), None)
+    newest = next((path for path in _newest_first(folder) if _is_marked(path)), None)
     if newest is None:
         return None
     random_states = ["rng_state.pth"] if world == 1 else [f"rng_state_{rank}.pth" for rank in range(world)]
@@ -145,22 +170,23 @@ def newest_complete(folder: Path, world: int) -> Path | None:
 
 def _newest_first(folder: Path) -> list[Path]:
     """The checkpoints by step: modification times mislead after a clock was set back."""
-    steps = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
-    return sorted((path for path in steps if steps[path].isdecimal()), key=lambda path: int(steps[path]), reverse=True)
+    names = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
+    steps = {path: int(name) for path, name in names.items() if name.isascii() and name.isdecimal()}
+    return sorted(steps, key=steps.get, reverse=True)
 
 
 def remove_damaged(folder: Path) -> None:
-    """Remove the checkpoints that a kill cut off, and damaged ones that are newer than the newest whole one.
+    """Remove checkpoints that a kill cut off, and damaged ones that are newer than the newest whole one.
 
     Args:
         folder: holds `checkpoint-<step>` folders.
 
     Raises:
-        InputError: checkpoints were completed, and none of them is whole any more.
+        InputError: checkpoints were completed, but none of them is still whole.
     """
     marked = []
     for path in _newest_first(folder):
-        if _read_mark(path) is None:
+        if not _is_marked(path):
             logger.warning("removing %s: it is incomplete", path)
             remove(path)
         else:
@@ -176,7 +202,7 @@ def remove_damaged(folder: Path) -> None:
             raise InputError(f"no whole checkpoint is left ({problems}). Remove {folder} to train from the start")
     for path, problem in damaged.items():
         logger.warning("%s: %s. Falling back to the previous checkpoint", path, problem)
-        (path / MARK).unlink()  # first: a folder that cannot be removed must not be resumed from
+        (path / MARK).unlink()  # first: training must not resume from a folder that cannot be removed
         remove(path)
 
 
@@ -187,23 +213,29 @@ def remove_old(folder: Path) -> None:
 
 
 def remove_all_but_finished(folder: Path) -> None:
-    """Remove what a resume would need, of this training and of all others that lie beside it."""
+    """Remove all that is needed only to resume, of this training and of those beside it."""
     for path in [*folder.parent.iterdir(), *folder.iterdir()]:
         if path not in (folder, folder / FINISHED, folder.parent / LOCK):
             remove(path)
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder as far as possible: on NFS, files that are still open cannot be removed, and must not matter."""
+def remove(path: Path) -> None:
+    """Remove a file or a folder as far as possible: on NFS, open files cannot be removed, which is not an error."""
 
-    def warn(function, path, error):
-        logger.warning("%s cannot be removed: %s", path, error[1])
+    def warn(path, error):
+        logger.warning("%s cannot be removed: %s", path, error)
 
-    shutil.rmtree(folder, onerror=warn)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, onerror=lambda function, path, error: warn(path, error[1]))
+    else:
+        try:
+            path.unlink()
+        except OSError as error:
+            warn(path, error)
 
 
 def link_tree(source: Path, target: Path) -> None:
-    """A folder's files under another name too: hard links, which take no space, or copies where there can be none."""
+    """Put a folder's files under a second name: as hard links, which take no space, or else as copies."""
     shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
 
 

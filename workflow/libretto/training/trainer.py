@@ -1,4 +1,4 @@
-"""Training with the HF Trainer: exact batches whatever the number of GPUs, exact resume, the best model kept."""
+"""Training with the HF Trainer: the same batches on any number of GPUs, exact resume, the best model kept."""
 
 import json
 import logging
@@ -48,21 +48,25 @@ def train(
     folder: Path,
     may_diverge: bool = False,
 ) -> list[dict]:
-    """Train `variant`, or go on where an interrupted call stopped; exits with status 143 after SIGTERM.
+    """Train `variant`, or resume an interrupted training of it; exits with status 143 after SIGTERM.
 
     The best model by validation loss is left in `best_model(folder)`.
 
     Args:
         variant: its model is trained in place.
-        train_set: as many items as the training takes, in the order in which it takes them.
+        train_set: exactly the items that the training takes, in order.
         valid_set: what validation losses are measured on.
         settings: the variant's section `training` of the config.
         seed: of dropout.
         folder: where checkpoints, the best model and TensorBoard events are written.
-        may_diverge: end where the loss is no number any more, as a search has to; else that is an error.
+        may_diverge: a loss that is not finite ends the training, as in a search, instead of being an error.
 
     Returns:
         The log: a dict per logged step.
+
+    Raises:
+        InputError: the batch cannot be divided among the processes, or no checkpoint can be resumed from.
+        FloatingPointError: the loss is not finite, without `may_diverge`.
     """
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -105,11 +109,13 @@ def training_arguments(settings: dict, seed: int, folder: Path, world: int) -> T
     """Table 2's settings as the HF Trainer's arguments; the batch is the configured one for any number of processes.
 
     Raises:
-        InputError: the batch cannot be divided so.
+        InputError: the batch cannot be divided among the processes.
     """
     batch = settings["batch_size"]
     if batch % world:
-        raise InputError(f"training.batch_size {batch} is no multiple of {world} processes: change the number of GPUs")
+        raise InputError(
+            f"training.batch_size {batch} is not a multiple of {world} processes: change the number of GPUs"
+        )
     share = batch // world
     micro = max(size for size in range(1, settings["micro_batch_size"] + 1) if share % size == 0)
     on_gpu = torch.cuda.is_available()
@@ -129,8 +135,8 @@ def training_arguments(settings: dict, seed: int, folder: Path, world: int) -> T
         use_cpu=not on_gpu,
         seed=seed,
         train_sampling_strategy="sequential",
-        # Prompts and chunks are cheap. And a scheduler sends SIGTERM to the whole process group: workers would die of
-        # it, and the training with them before it has saved its checkpoint.
+        # Prompts and chunks are cheap. And a scheduler sends SIGTERM to the whole process group: it would kill workers,
+        # and with them the training before it has saved its checkpoint.
         dataloader_num_workers=0,
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
@@ -164,7 +170,7 @@ class MusicTrainer(Trainer):
         return arguments
 
     def training_step(self, model, *args, **kwargs):
-        """The HF Trainer's; where gradients live in DDP's buckets they are set to zero, not freed and made anew."""
+        """The HF Trainer's, but gradients in DDP's buckets are set to zero, not freed and allocated again."""
         if self.args.world_size > 1:
             model.zero_grad = partial(type(model).zero_grad, model, set_to_none=False)
         return super().training_step(model, *args, **kwargs)
@@ -173,7 +179,7 @@ class MusicTrainer(Trainer):
         return self.variant.encode(super()._prepare_inputs(inputs))
 
     def create_optimizer(self, model=None):
-        """AdamW; parameters with a learning rate of their own in the config get it."""
+        """AdamW, with a parameter's own learning rate where the config gives one."""
         if self.optimizer is None:
             rates = {
                 "text_prefix.projection.": self.settings.get("projection_learning_rate"),
@@ -186,7 +192,7 @@ class MusicTrainer(Trainer):
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             # The main rate first: the log shows the first group's.
             order = sorted(groups, key=lambda rate: rate != self.args.learning_rate)
-            # Without a decay of their own, groups get torch's default of 0.01.
+            # A group without weight_decay would get torch's default of 0.01.
             self.optimizer = optimizer_class(
                 [{"params": groups[rate], "lr": rate, "weight_decay": self.args.weight_decay} for rate in order],
                 **options,
@@ -200,7 +206,7 @@ class MusicTrainer(Trainer):
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def evaluate(self, *args, **kwargs):
-        """The loss on the validation set; a model better than all before is kept."""
+        """The loss on the validation set; the best model so far is kept."""
         start = time.perf_counter()
         scores = validation_loss(
             self.variant,
@@ -222,12 +228,12 @@ class MusicTrainer(Trainer):
         """Add speed and memory to a training step's log.
 
         Raises:
-            FloatingPointError: the loss is no number any more.
+            FloatingPointError: the loss is not finite.
         """
         if "loss" in logs:
             if not math.isfinite(logs["loss"]):
                 raise FloatingPointError(f"the training loss is {logs['loss']} at step {self.state.global_step}")
-            if self.seconds is None:  # an interrupted run's go on
+            if self.seconds is None:  # continue an interrupted run's clock
                 self.seconds = max((row.get("seconds", 0.0) for row in self.state.log_history), default=0.0)
             now = time.perf_counter()
             self.seconds += now - self.window_start
@@ -276,11 +282,12 @@ class StopOnTerminate(TrainerCallback):
 
 
 def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> None:
-    """Keep `model` under `folder` where its `val_loss` is below that of the model kept so far."""
+    """Keep `model` under `folder` if its `val_loss` is lower than the kept model's."""
     kept = best_model(folder)
     if kept is not None and not scores["val_loss"] < read_scores(kept)["val_loss"]:  # a NaN is no better either
         return
-    # A resumed training comes to the same step again: its model gets another name, the former one stays until then.
+    # A resumed training reaches the same step again: its model gets another name, so that the previous one stays until
+    # the new one is whole.
     target = folder / f"best-{scores['step']}-{scores['val_loss']!r}"
     partial = target.with_name(f"partial-{target.name}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -294,8 +301,8 @@ def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> None:
 
 
 def best_model(folder: Path) -> Path | None:
-    """The folder of the best model so far."""
-    whole = (path.parent for path in folder.glob("best-*/scores.json"))  # not one whose removal was cut off
+    """The folder of the best model so far; None if there is none."""
+    whole = (path.parent for path in folder.glob("best-*/scores.json"))  # not one whose removal was interrupted
     return min(whole, key=lambda path: read_scores(path)["val_loss"], default=None)
 
 
@@ -305,11 +312,11 @@ def read_scores(kept: Path) -> dict:
 
 
 def write_result(folder: Path, log: list[dict], with_model: bool) -> None:
-    """Put a finished training's result where a later call finds it, all at once: `FINISHED` in its folder.
+    """Put a finished training's result where a later call finds it: `FINISHED` in its folder, which appears whole.
 
     Args:
         folder: the training's.
-        log: of `train`.
+        log: what `train` returned.
         with_model: whether the best model and the TensorBoard events are part of it; its scores and the log always are.
     """
     partial = folder / f"partial-{FINISHED}"
@@ -327,10 +334,10 @@ def write_result(folder: Path, log: list[dict], with_model: bool) -> None:
 
 
 def merge_log(history: list[dict], epochs_per_step: float) -> list[dict]:
-    """The Trainer's log as a row per step: losses, rate, speed, memory; None where not logged.
+    """The Trainer's log as one row per step: losses, rate, speed, memory; None where not logged.
 
     Args:
-        history: of the Trainer's state.
+        history: the `log_history` of the Trainer's state.
         epochs_per_step: batch size over songs; the Trainer's own epoch is the whole training.
     """
     names = {
@@ -354,7 +361,7 @@ def merge_log(history: list[dict], epochs_per_step: float) -> list[dict]:
 
 
 def peak_memory() -> int:
-    """Bytes at most: of GPU memory, or of the process where there is no GPU."""
+    """Peak memory in bytes: the GPU's, or the process's if there is no GPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
