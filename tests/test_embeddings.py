@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from pathlib import Path
+import shutil
+import tarfile
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 from libretto.audio.embeddings import make_embedder
 from libretto.audio.embeddings.base import Embedder, embed_files, load_audio, read_embeddings, write_embeddings
 from libretto.audio.embeddings.logmel import BANDS, FLOOR, LogMel
-from libretto.audio.embeddings.weights import check_weights, tokenizers_of_laion_clap
+from libretto.audio.embeddings.weights import check_weights, tokenizers_of_laion_clap, untrusted_weights
 from libretto.errors import InputError
 
 RATE = 22_050
@@ -195,7 +196,8 @@ def random_clap(tmp_path_factory):
     state = {f"module.{name}": tensor for name, tensor in module.model.state_dict().items()}
     state["module.text_branch.embeddings.position_ids"] = torch.arange(514)[None]
     # Training scripts leave NumPy's numbers in it, which torch refuses where it reads weights only.
-    best = {"epoch": 15, "accuracy": np.float64(90.14), "step": np.int64(1)}
+    best = {"epoch": 15, "accuracy": np.float64(90.14), "step": np.int64(1), "loss": np.float32(0.5)}
+    best |= {"scale": np.float16(1), "batch": np.int32(8), "bits": np.uint8(8), "fusion": np.bool_(False)}
     torch.save({"state_dict": state, "name": "clap", **best}, folder / "clap.pt")
     return folder / "clap.pt", roberta, module
 
@@ -207,7 +209,7 @@ class Attack:
         self.trace = trace
 
     def __reduce__(self):
-        return Path.touch, (self.trace,)
+        return shutil.copyfile, (os.devnull, self.trace)
 
 
 @pytest.mark.slow
@@ -219,10 +221,78 @@ def test_a_checkpoint_that_runs_code_is_refused(name, random_clap, tmp_path):
     torch.load(weights, weights_only=False)
     assert trace.exists()
     trace.unlink()
-    with pytest.raises(InputError, match=r"weights\.pt is not a checkpoint of weights alone") as error:
+    with pytest.raises(InputError, match=r"weights\.pt is not a checkpoint of (VGGish|CLAP)") as error:
         make_embedder(name, [str(weights), str(roberta)][: 1 + (name == "clap")], sha256(weights))
-    assert "\n" not in str(error.value)
+    message = str(error.value)
+    assert "it asks for shutil.copyfile," in message
+    assert not any(advice in message for advice in ("\n", "weights_only", "Re-running", "add_safe_globals"))
     assert not trace.exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+class System:
+    """Its pickle asks for a module that torch blocks by name."""
+
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def unusable_checkpoints(folder):
+    """Files that people give by mistake, by their names."""
+    ones = {"weight": torch.ones(1_000)}
+    contents = {"empty.pt": b"", "page.pt": b"<!DOCTYPE html>\n<p>Not found", "text.pt": b"The weights\n"}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    for name, value in {"keys.pt": ones, "list.pt": [1], "nothing.pt": {}, "system.pt": System()}.items():
+        torch.save(value, folder / name)
+    torch.save({"state_dict": {"module.text_branch.embeddings.position_ids": torch.arange(1)}}, folder / "other.pt")
+    torch.save(ones, folder / "legacy.pt", _use_new_zipfile_serialization=False)
+    for name in ("keys.pt", "legacy.pt"):
+        (folder / f"half-{name}").write_bytes((folder / name).read_bytes()[:-2_000])
+    torch.jit.script(torch.nn.ReLU()).save(folder / "script.pt")
+    with tarfile.open(folder / "tar.pt", "w") as tar:
+        tar.add(folder / "text.pt", "storages")
+    (folder / "folder.pt").mkdir()
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:'torch.load' received a zip file", "ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.parametrize("name", ["vggish", "clap"])
+def test_what_is_no_checkpoint_is_an_input_error(name, random_clap, tmp_path):
+    _, roberta, _ = random_clap
+    paths = unusable_checkpoints(tmp_path)
+    assert len(paths) == 14
+    for path in paths:
+        with pytest.raises(InputError) as error:
+            make_embedder(name, [str(path), str(roberta)][: 1 + (name == "clap")], None)
+        message = str(error.value)
+        model = {"vggish": "VGGish", "clap": "CLAP"}[name]
+        place = "is not a file" if path.is_dir() else f"is not a checkpoint of {model},"
+        assert message.startswith(f"{path} {place}")
+        assert len(message) < 500
+        assert not any(advice in message for advice in ("\n", "weights_only", "Re-running", "add_safe_globals"))
+        assert ("system" in message.removeprefix(str(path))) == (path.stem == "system")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), MemoryError(), torch.OutOfMemoryError()])
+def test_an_error_that_is_not_the_checkpoints_is_not_blamed_on_it(error):
+    with pytest.raises(type(error)) as raised, untrusted_weights("weights.pt", "CLAP"):
+        raise error
+    assert raised.value is error
+
+
+@pytest.mark.slow
+def test_a_user_who_switched_protection_off_is_protected_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    random_vggish(tmp_path / "weights.pth")
+    make_embedder("vggish", [str(tmp_path / "weights.pth")], None)
+    trace = tmp_path / "trace"
+    torch.save(Attack(trace), tmp_path / "attack.pth")
+    with pytest.raises(InputError, match=r"it asks for shutil\.copyfile"):
+        make_embedder("vggish", [str(tmp_path / "attack.pth")], None)
+    assert not trace.exists()
+    assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "1"
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 

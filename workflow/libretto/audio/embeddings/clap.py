@@ -5,13 +5,11 @@ few as cover it, spread evenly from its start to its end (a clip of 25 s: from 0
 where they must. A shorter clip is repeated as often as it fits and padded with silence, as in the package.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from libretto.audio.embeddings.base import Embedder
-from libretto.audio.embeddings.weights import tokenizers_of_laion_clap, untrusted_weights
+from libretto.audio.embeddings.weights import check_weights, tokenizers_of_laion_clap, untrusted_weights
 from libretto.models.device import select_device
 
 WINDOW_SECONDS = 10
@@ -25,11 +23,12 @@ class Clap(Embedder):
     sample_rate = 48_000
 
     def __init__(self, weights: str, roberta: str, sha256: str | None):
-        weights = Path(weights).resolve()
-        with untrusted_weights(weights, sha256), tokenizers_of_laion_clap(roberta):
+        check_weights(weights, sha256)
+        with tokenizers_of_laion_clap(roberta):
             from laion_clap import CLAP_Module
 
             self._model = CLAP_Module(enable_fusion=False, device=select_device(), amodel="HTSAT-base")
+        with untrusted_weights(weights, "CLAP"):
             self._model.load_ckpt(str(weights), verbose=False)
         self._model.eval()
 

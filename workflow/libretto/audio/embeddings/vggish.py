@@ -12,7 +12,7 @@ from torchvggish.torchvggish import VGGISH_WEIGHTS
 from torchvggish.vggish_input import waveform_to_examples
 
 from libretto.audio.embeddings.base import Embedder
-from libretto.audio.embeddings.weights import tokenizers_of_laion_clap, untrusted_weights
+from libretto.audio.embeddings.weights import check_weights, tokenizers_of_laion_clap, untrusted_weights
 from libretto.models.device import select_device
 
 SHORTEST = 400 + 95 * 160  # samples of one example: 96 windows of 25 ms every 10 ms
@@ -25,10 +25,11 @@ class VGGish(Embedder):
     sample_rate = 16_000
 
     def __init__(self, weights: str, sha256: str | None):
+        check_weights(weights, sha256)
         self._device = select_device()
         with tokenizers_of_laion_clap():
             from frechet_audio_distance import FrechetAudioDistance
-        with untrusted_weights(weights, sha256), _torch_hub_of(Path(weights)) as folder:
+        with _torch_hub_of(Path(weights)) as folder:
             self._model = FrechetAudioDistance(folder, "vggish", sample_rate=self.sample_rate).model.to(self._device)
 
     @torch.no_grad()
@@ -45,12 +46,17 @@ def _torch_hub_of(weights: Path) -> Iterator[str]:
     frechet-audio-distance asks for the repository harritaylor/torchvggish, the same code: it would be whatever
     its branch holds today, and asking needs the network even where a copy is there.
     """
+
+    def load_network(repo_or_dir, model):
+        with untrusted_weights(weights, "VGGish"):
+            return torchvggish.vggish(postprocess=False)
+
     load, folder_before = torch.hub.load, torch.hub.get_dir()
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Path(folder, "checkpoints")
         checkpoints.mkdir()
         (checkpoints / Path(VGGISH_WEIGHTS).name).symlink_to(weights.resolve())
-        torch.hub.load = lambda repo_or_dir, model: torchvggish.vggish(postprocess=False)
+        torch.hub.load = load_network
         try:
             yield folder
         finally:

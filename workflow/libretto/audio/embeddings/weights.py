@@ -1,11 +1,11 @@
 """What VGGish and CLAP share: loading of weights that are not trusted, and an import of laion-clap without network."""
 
 import contextlib
-import hashlib
 import logging
 import os
-import pickle
+import re
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,55 +13,69 @@ import numpy as np
 import torch
 
 from libretto.errors import InputError
+from libretto.files import file_sha256
 
-# Beside its weights, CLAP's checkpoint holds NumPy numbers, such as its accuracy.
-NUMPY_NUMBERS = [np.core.multiarray.scalar, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.int64))]
+# Other users report that CLAP's checkpoint holds NumPy numbers beside its weights. Which types it needs is not checked
+# against the file itself, so that all common ones are allowed.
+NUMPY_TYPES = [np.float16, np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_]
+NUMPY_NUMBERS = [np.core.multiarray.scalar, np.dtype, *(type(np.dtype(kind)) for kind in NUMPY_TYPES)]
+REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+) (?:was not|whose)")  # in torch's messages
+FORCED, FORCED_OFF = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 logger = logging.getLogger("libretto")
 
 
 @contextlib.contextmanager
-def untrusted_weights(path: str | Path, sha256: str | None) -> Iterator[None]:
-    """Check a checkpoint; whatever loads it inside gets tensors and numbers only.
+def untrusted_weights(path: str | Path, model: str) -> Iterator[None]:
+    """Whatever loads a checkpoint inside, and does nothing else, gets tensors and numbers only.
 
     These checkpoints are pickles, which can run any code, and both packages load them without `weights_only`.
 
     Args:
         path: of the checkpoint.
-        sha256: what it must hash to; None where the config does not say.
+        model: whose it should be, for messages.
 
     Raises:
-        InputError: it is another file, or holds more than weights.
+        InputError: it is damaged, another model's, or holds more than weights.
     """
-    check_weights(path, sha256)
-    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(variable)
-    os.environ[variable] = "1"
+    before = {name: os.environ.pop(name, None) for name in (FORCED, FORCED_OFF)}
+    os.environ[FORCED] = "1"
     try:
         with torch.serialization.safe_globals(NUMPY_NUMBERS):
             yield
-    except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{path} is not a checkpoint of weights alone, and is not loaded: {reason}") from None
+    except (OSError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        raise InputError(
+            f"{path} is not a checkpoint of {model}, and is not loaded ({_reason(error)}): get the right file"
+        ) from None
     finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
+        del os.environ[FORCED]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+def _reason(error: Exception) -> str:
+    """Why a file is not loaded; without torch's advice, which is to load it unprotected."""
+    text = str(error)
+    if found := REFUSED_GLOBAL.search(text):
+        return f"it asks for {textwrap.shorten(found[1], 100)}, which is neither a weight nor a number"
+    if "weights_only" in text:
+        return "it is not in torch's current format, or damaged"
+    return textwrap.shorten(f"{type(error).__name__}: {text}", 200).rstrip(": ")
 
 
 def check_weights(path: str | Path, sha256: str | None) -> None:
     """Stop at a file that is not the one that the config means; say so where it does not tell.
 
     Raises:
-        InputError: its SHA-256 is another.
+        InputError: it is not a file, or its SHA-256 is another.
     """
+    if not Path(path).is_file():
+        raise InputError(f"{path} is not a file: set the source's path: to its checkpoint")
     if sha256 is None:
         logger.warning("%s has no sha256: in the config; it is trusted to be the right file", path)
         return
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+    if (found := file_sha256(path)) != sha256:
         raise InputError(
             f"{path} has SHA-256 {found}, not {sha256} as the config says, and is not loaded: get the right file, or "
             "set the source's sha256: to that of yours"
