@@ -106,7 +106,7 @@ def test_a_name_that_is_no_text_is_listed(tmp_path):
 )
 def test_a_sparse_file_with_a_map_of_any_size_is_an_input_error(tmp_path, headers):
     path = write(tmp_path / "lmd.tar.gz", entry("a.mid", b"9" * 2_000, pax_headers=headers), song(1))
-    with pytest.raises(InputError, match="get it again"):
+    with pytest.raises(InputError, match=r"a sparse file .* pack it again"):
         list(read_archive(path))
 
 
@@ -125,7 +125,7 @@ def test_an_old_sparse_map_of_any_length_is_an_input_error(tmp_path):
     header[148:156] = b" " * 8
     content[148:156] = b"%06o\0 " % sum(header)
     path.write_bytes(gzip.compress(content))
-    with pytest.raises(InputError, match="get it again"):
+    with pytest.raises(InputError, match=r"a sparse file .* pack it again"):
         list(read_archive(path))
 
 
@@ -178,7 +178,7 @@ def bare_song(index, size=4):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (pax(b"x", pax_record("size", str(1 << 62))) + bare_song(1), ["size", "refused"]),
+        (pax(b"x", pax_record("size", str(1 << 62))) + bare_song(1), ["refused"]),
         (pax(b"x", pax_record("size", "-5")) + bare_song(1), ["refused"]),
         (bare_song(1, -5), ["refused"]),
         (pax(b"x", b"1" * 65_536) + bare_song(1), ["refused"]),
@@ -235,6 +235,93 @@ def test_archives_of_gnu_tar_are_read_whole(tmp_path, options):
     members = list(read_archive(path))
     assert {member.lmd_id: member.midi for member in members} == songs
     assert [member.name for member in members] == [name for name in listed.stdout.split() if name.endswith(".mid")]
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--format=gnu", "--sparse"], "a sparse file"),  # its map takes more than the header
+        (["--format=posix", "--sparse", "--sparse-version=0.1"], "a sparse file"),
+        (["--format=posix", "--sparse", "--sparse-version=1.0"], "a sparse file"),
+        (["--format=posix", f"--pax-option=SCHILY.xattr.user.note:={'x' * 5_000}"], "a header of .* bytes"),
+    ],
+)
+def test_an_archive_packed_with_what_is_not_read_says_how_to_pack_it(tmp_path, options, what):
+    file = tmp_path / f"{IDS[1]}.mid"
+    with file.open("wb") as stream:
+        for index in range(20):
+            stream.seek(index << 17)
+            stream.write(b"MThd" * 1_024)
+    path = tmp_path / "lmd.tar.gz"
+    subprocess.run(["tar", "-czf", path, *options, "-C", tmp_path, file.name], check=True)
+    unpacked = subprocess.run(["tar", "-xzOf", path], check=True, capture_output=True).stdout
+    assert unpacked == file.read_bytes()
+    with pytest.raises(InputError, match=what) as error:
+        list(read_archive(path))
+    assert str(error.value).endswith("pack it again without extended attributes and without --sparse")
+    assert "damaged" not in str(error.value)
+
+
+def test_a_map_that_fits_the_header_makes_no_song(tmp_path):
+    file = tmp_path / f"{IDS[1]}.mid"
+    with file.open("wb") as stream:
+        stream.truncate(1 << 21)
+    (tmp_path / f"{IDS[2]}.mid").write_bytes(b"MThd")
+    path = tmp_path / "lmd.tar.gz"
+    names = [file.name, f"{IDS[2]}.mid"]
+    subprocess.run(["tar", "-czf", path, "--format=gnu", "--sparse", "-C", tmp_path, *names], check=True)
+    assert [(member.name, member.reason) for member in read_archive(path)] == [(names[0], "no-file"), (names[1], None)]
+
+
+@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_a_size_in_a_pax_header_of_what_has_no_data_skips_nothing(tmp_path, kind):
+    path = tmp_path / "lmd.tar.gz"
+    empty = with_checksum(header("empty", 0, kind))
+    size = pax(b"x", pax_record("size", "1024"))
+    path.write_bytes(gzip.compress(size + empty + bare_song(1) + bare_song(2) + bytes(10_240)))
+    songs = [f"{IDS[1]}.mid", f"{IDS[2]}.mid"]
+    with tarfile.open(path) as tar:
+        assert tar.getnames() == ["empty", *songs]
+    assert [member.name for member in read_archive(path) if member.reason is None] == songs
+
+
+def compressed_zeros(size):
+    """So many zeros, in a gzip member for each MiB."""
+    return gzip.compress(bytes(1 << 20)) * (size >> 20)
+
+
+def test_zeros_without_end_after_the_archive_are_not_read(tmp_path):
+    path = write(tmp_path / "lmd.tar.gz", song(1))
+    whole = path.read_bytes()
+    path.write_bytes(whole + gzip.compress(bytes(archive.MAX_PADDING_BYTES - 10_240)))
+    assert [member.reason for member in read_archive(path)] == [None]
+    found, seconds = fuzz_input.outcomes(fuzz_input.read_all, path, whole + compressed_zeros(1 << 30))
+    assert found == ["song", "refused"]
+    assert seconds < fuzz_input.MAX_SECONDS
+    with pytest.raises(InputError, match="data after the end"):
+        list(read_archive(path))
+
+
+def test_a_member_without_end_is_not_unpacked(tmp_path):
+    size = 8 << 30
+    content = gzip.compress(bare_song(1) + with_checksum(header("large", size, tarfile.REGTYPE)))
+    content += compressed_zeros(1 << 30) * (size >> 30) + gzip.compress(bare_song(2) + bytes(10_240))
+    found, seconds = fuzz_input.outcomes(fuzz_input.read_all, tmp_path / "lmd.tar.gz", content)
+    assert found == ["song", "refused"]
+    assert seconds < fuzz_input.MAX_SECONDS
+
+
+def test_large_members_are_unpacked_up_to_a_bound_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_MIDI_BYTES", 512)
+    monkeypatch.setattr(archive, "MAX_UNREAD_BYTES", 3_072)
+    large = [with_checksum(header(f"{IDS[i]}.mid", 1_024, tarfile.REGTYPE)) + bytes(1_024) for i in range(4)]
+    link = with_checksum(header("link", 1 << 40, tarfile.LNKTYPE))  # some give the size of the file that it names
+    path = tmp_path / "lmd.tar.gz"
+    path.write_bytes(gzip.compress(b"".join([*large[:3], link, bare_song(5), bytes(10_240)])))
+    assert [member.reason for member in read_archive(path)] == ["size", "size", "size", "no-file", None]
+    path.write_bytes(gzip.compress(b"".join([*large, bare_song(5), bytes(10_240)])))
+    with pytest.raises(InputError, match="4,096 bytes in members that are too large for songs"):
+        list(read_archive(path))
 
 
 def test_a_size_in_a_pax_header_counts_as_for_gnu_tar(tmp_path):

@@ -1,4 +1,4 @@
-"""The Lakh MIDI Dataset's tar.gz, read in one pass with bounded memory, its members trusted in nothing."""
+"""The Lakh MIDI Dataset's tar.gz, read in one pass with bounded memory, its members are treated as untrusted."""
 
 import gzip
 import re
@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from libretto.errors import InputError
 
 MAX_MIDI_BYTES = 16 << 20  # no song is that large; a member of more is not read
+MAX_UNREAD_BYTES = 1 << 30  # of such members together: they have to be unpacked too
+MAX_PADDING_BYTES = 1 << 20  # of zeros after the archive's end: GNU tar writes less than 10 KiB
 MAX_HEADER_BYTES = 4096  # of a member's extended header: the longest path that Linux knows
 TAR_BLOCK = 512
 READ_BYTES = 20 * TAR_BLOCK  # what tarfile asks for at a time
@@ -42,10 +44,11 @@ def read_archive(path: str | Path) -> Iterator[Member]:
     """Every member of a tar.gz in the archive's order; nothing is written, no link is followed.
 
     Raises:
-        InputError: not a gzip file, not a tar archive inside, damaged, or cut off.
+        InputError: not a gzip file, not a tar archive inside, damaged, cut off, or with headers that are not read.
     """
     seen = set()
     members = 0
+    unread = 0
     try:
         with gzip.open(path) as unzipped:
             stream = _Tail(unzipped)
@@ -53,6 +56,11 @@ def read_archive(path: str | Path) -> Iterator[Member]:
                 while (info := tar.next()) is not None:
                     tar.members.clear()  # tarfile remembers every member: 178,561 of them
                     members += 1
+                    size = tar.offset - info.offset_data  # of its data; a link or a sparse file may claim any other
+                    if size > MAX_MIDI_BYTES:
+                        unread += size
+                        if unread > MAX_UNREAD_BYTES:
+                            raise tarfile.ReadError(f"{unread:,} bytes in members that are too large for songs")
                     if not info.isdir():
                         member = _read_member(tar, info, seen)
                         if member.midi is not None:
@@ -61,6 +69,11 @@ def read_archive(path: str | Path) -> Iterator[Member]:
                 stream.check_end(tar.offset)
     except gzip.BadGzipFile as error:
         raise InputError(f"{path} is not a tar.gz, or damaged ({error}): get it again") from None
+    except _UnsupportedError as error:
+        raise InputError(
+            f"{path} has {error} after {members} members, which is not read: pack it again without extended "
+            "attributes and without --sparse"
+        ) from None
     except (EOFError, IndexError, RecursionError, ValueError, zlib.error, tarfile.TarError) as error:
         raise InputError(f"{path} is cut off or damaged after {members} members ({error}): get it again") from None
 
@@ -84,6 +97,10 @@ def _read_member(tar: tarfile.TarFile, info: tarfile.TarInfo, seen: set[str]) ->
     return Member(shown, lmd_id, None if reason else tar.extractfile(info).read(), reason)
 
 
+class _UnsupportedError(tarfile.TarError):
+    """A header that a sound archive may have, and that is not read."""
+
+
 class _BoundedTarInfo(tarfile.TarInfo):
     """A member whose headers cannot cost more than they should, in memory or in time.
 
@@ -97,7 +114,7 @@ class _BoundedTarInfo(tarfile.TarInfo):
         if self.size < 0:
             raise tarfile.ReadError(f"a member of {self.size} bytes")
         if self.type in EXTENDED_TYPES and self.size > MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a member's header of {self.size} bytes, over {MAX_HEADER_BYTES}")
+            raise _UnsupportedError(f"a header of {self.size} bytes, over {MAX_HEADER_BYTES},")
         return super()._proc_member(tar)
 
     def _proc_pax(self, tar):
@@ -115,12 +132,12 @@ class _BoundedTarInfo(tarfile.TarInfo):
                 if info.isreg() or info.type not in tarfile.SUPPORTED_TYPES:
                     tar.offset = info.offset_data + self._block(info.size)
             elif key.startswith(b"GNU.sparse."):
-                raise tarfile.ReadError("a sparse file")
+                raise _UnsupportedError("a sparse file")
         return info
 
     def _proc_sparse(self, tar):
         if self._sparse_structs[1]:
-            raise tarfile.ReadError("a sparse file")
+            raise _UnsupportedError("a sparse file")
         return super()._proc_sparse(tar)
 
 
@@ -157,10 +174,10 @@ class _Tail:
         return data
 
     def check_end(self, offset: int) -> None:
-        """Read to the end: all from `offset`, where tarfile stopped, must be zeros, the end-of-archive mark."""
+        """All from `offset`, where tarfile stopped, must be zeros: the end-of-archive mark, and some padding."""
         rest = self._last[len(self._last) - (self._read - offset) :]
-        zeros = not any(rest) and len(rest) >= TAR_BLOCK
-        while data := self._stream.read(1 << 20):
-            zeros = zeros and not any(data)
-        if not zeros:
+        if any(rest) or len(rest) < TAR_BLOCK:
             raise tarfile.ReadError("no end-of-archive mark")
+        padding = self._stream.read(MAX_PADDING_BYTES)
+        if any(padding) or self._stream.read(1):  # the read at the end also checks gzip's checksum
+            raise tarfile.ReadError("data after the end-of-archive mark")
