@@ -12,7 +12,7 @@ from libretto.errors import InputError
 
 MAX_MIDI_BYTES = 16 << 20  # no song is that large; a member of more is not read
 MAX_UNREAD_BYTES = 1 << 30  # of such members together: they have to be unpacked too
-MAX_PADDING_BYTES = 1 << 20  # of zeros after the archive's end: GNU tar writes less than 10 KiB
+MAX_PADDING_BYTES = 1 << 20  # of zeros after the archive's end: GNU tar writes up to 10 KiB by default
 MAX_HEADER_BYTES = 4096  # of a member's extended header: the longest path that Linux knows
 TAR_BLOCK = 512
 READ_BYTES = 20 * TAR_BLOCK  # what tarfile asks for at a time
@@ -83,7 +83,7 @@ def _read_member(tar: tarfile.TarFile, info: tarfile.TarInfo, seen: set[str]) ->
     match = MIDI_NAME.fullmatch(name.name)
     lmd_id = match and match[1]
     reason = None
-    if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.sparse is not None:
+    if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
         reason = "no-file"
     elif name.is_absolute() or ".." in name.parts:
         reason = "unsafe-name"
