@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from libretto.errors import InputError
+from libretto.files import inputs_hash, remove
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
 from libretto.training import resume, trainer
 from libretto.training.resume import (
@@ -28,12 +29,10 @@ from libretto.training.resume import (
     LOCK,
     MARK,
     damage,
-    inputs_hash,
     link_tree,
     locked,
     mark_complete,
     newest_complete,
-    remove,
     remove_all_but_finished,
     remove_damaged,
 )
@@ -442,9 +441,9 @@ def hold_lock(tmp_path):
 
     def hold(seconds, content):
         (tmp_path / LOCK).write_text(content)
-        command = ["flock", "--nonblock", "--no-fork", str(tmp_path / LOCK)]
-        holders.append(subprocess.Popen([*command, "sleep", str(seconds)]))
-        while subprocess.run([*command, "true"]).returncode == 0:
+        lock = str(tmp_path / LOCK)
+        holders.append(subprocess.Popen(["flock", "--no-fork", lock, "sleep", str(seconds)]))
+        while subprocess.run(["flock", "--nonblock", lock, "true"]).returncode == 0:
             time.sleep(0.01)
 
     yield hold

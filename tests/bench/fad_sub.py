@@ -2,8 +2,8 @@
 
     python -m tests.bench.fad_sub [repetitions]
 
-Clips are five embeddings around one of their own, in 16 dimensions; 1,000 clips a system and 3,000 in the reference set,
-FAD-sub of 5 draws of 500, as in the paper.
+Clips are five embeddings around one of their own, in 16 dimensions. As in the paper, there are 1,000 clips a system, 3,000
+in the reference set, and 5 draws of 500 for FAD-sub.
 """
 
 import sys

@@ -53,7 +53,7 @@ def main(n: int = 100, soundfont: str = "/usr/share/sounds/sf2/TimGM6mb.sf2") ->
         theirs = cpu_seconds() - start
     print(f"{n} samples of {EVENTS} notes, {sum(r.seconds for r in renderings):.0f} s of audio, {soundfont}")
     print(f"notes that another program plays: {n_substituted} of {n * EVENTS}")
-    print(f"voices dropped: {sum(r.n_dropped for r in renderings)}; by the command with its 256: {failures}")
+    print(f"voices dropped: {sum(r.n_dropped for r in renderings)}; by the command with its 256, at least {failures}")
     print(f"seconds of CPU: {ours:.1f}, the command {theirs:.1f}, ratio {ours / theirs:.2f}")
 
 

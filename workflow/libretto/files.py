@@ -1,6 +1,8 @@
 """Files and Parquet tables that appear under their names only when they are complete, and that are read in pieces."""
 
 import hashlib
+import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROW_GROUP_BYTES = 8 << 20
+
+logger = logging.getLogger("libretto")
 
 
 @contextmanager
@@ -36,6 +40,41 @@ def file_sha256(path: str | Path) -> str:
     """The SHA-256 of a file's content, as 64 hex digits; read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inputs_hash(settings: dict, inputs: list[str | Path]) -> str:
+    """A hash of settings and of the contents of files: it names a training's folder, and a generation's.
+
+    What was interrupted is resumed only from a folder that was written with the same settings and inputs.
+
+    Args:
+        settings: anything that JSON can hold.
+        inputs: files, or folders of files.
+
+    Returns:
+        16 hex digits.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for number, path in enumerate(map(Path, inputs)):
+        files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+        for file in files:
+            digest.update(f"\0{number}\0{file.relative_to(path)}\0{file_sha256(file)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder as far as possible: on NFS, open files cannot be removed, which is not an error."""
+
+    def warn(path, error):
+        logger.warning("%s cannot be removed: %s", path, error)
+
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, onerror=lambda function, path, error: warn(path, error[1]))
+    else:
+        try:
+            path.unlink()
+        except OSError as error:
+            warn(path, error)
 
 
 def follow_umask(folder: str | Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM
 
+from libretto.files import inputs_hash, remove
 from libretto.generation.samples import read_songs, write_samples
 from libretto.generation.sampling import conditioned, sample, unconditional
 from libretto.log import start_log
 from libretto.models.device import inference_dtype, select_device
 from libretto.models.variants import make_variant, trained_model
-from libretto.training.resume import inputs_hash, remove
 
 start_log(snakemake.log[0])
 params = snakemake.params

@@ -1,6 +1,6 @@
 """Reads a base model and the training and validation splits, finetunes it, writes the best model by validation loss.
 
-Started by torchrun, or by itself on one GPU: see rule `train`. An interrupted training goes on when it is called again,
+Started by torchrun, or by itself on one GPU: see rule `train`. An interrupted training resumes when it is called again,
 and the result of a finished one is taken from its folder.
 """
 
@@ -15,11 +15,12 @@ from pathlib import Path
 import torch
 
 from libretto.errors import InputError
+from libretto.files import inputs_hash
 from libretto.log import start_log
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
 from libretto.models.device import select_device
 from libretto.models.variants import base_model, make_variant
-from libretto.training.resume import FINISHED, damage, inputs_hash, link_tree, locked, remove_all_but_finished
+from libretto.training.resume import FINISHED, damage, link_tree, locked, remove_all_but_finished
 from libretto.training.trainer import train, write_result
 
 logger = logging.getLogger("libretto")
@@ -55,7 +56,7 @@ def train_or_take_result(args):
 
 
 def run_training(args, settings, folder):
-    """Train, or go on with it; returns the log."""
+    """Train, or resume the training; returns the log."""
     variant_settings, training, text = settings["variant"], settings["variant"]["training"], settings["text"]
     if torch.cuda.is_available():
         torch.cuda.set_device(args.local_rank)  # before anything is put on a GPU

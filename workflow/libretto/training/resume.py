@@ -6,7 +6,6 @@ runs at a time.
 """
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from libretto.errors import InputError
-from libretto.files import file_sha256, written_whole
+from libretto.files import file_sha256, remove, written_whole
 
 MARK = "complete"  # the last file written to a folder: the size and the SHA-256 of each of the others
 FINISHED = "finished"  # in a training's folder: its result, once it is whole
@@ -31,26 +30,6 @@ LOCK_RETRY = 5  # seconds
 KEPT = 2  # checkpoints: a kill may cut off the newest, or it may be damaged
 
 logger = logging.getLogger("libretto")
-
-
-def inputs_hash(settings: dict, inputs: list[str | Path]) -> str:
-    """A hash of settings and of the contents of files: it names a training's folder, and a generation's.
-
-    What was interrupted is resumed only from a folder that was written with the same settings and inputs.
-
-    Args:
-        settings: anything that JSON can hold.
-        inputs: files, or folders of files.
-
-    Returns:
-        16 hex digits.
-    """
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for number, path in enumerate(map(Path, inputs)):
-        files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-        for file in files:
-            digest.update(f"\0{number}\0{file.relative_to(path)}\0{file_sha256(file)}".encode())
-    return digest.hexdigest()[:16]
 
 
 @contextmanager
@@ -217,21 +196,6 @@ def remove_all_but_finished(folder: Path) -> None:
     for path in [*folder.parent.iterdir(), *folder.iterdir()]:
         if path not in (folder, folder / FINISHED, folder.parent / LOCK):
             remove(path)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder as far as possible: on NFS, open files cannot be removed, which is not an error."""
-
-    def warn(path, error):
-        logger.warning("%s cannot be removed: %s", path, error)
-
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, onerror=lambda function, path, error: warn(path, error[1]))
-    else:
-        try:
-            path.unlink()
-        except OSError as error:
-            warn(path, error)
 
 
 def link_tree(source: Path, target: Path) -> None:

@@ -18,7 +18,7 @@ from torch import distributed
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from libretto.errors import InputError
-from libretto.files import follow_umask
+from libretto.files import follow_umask, remove
 from libretto.models.attention import CAUSAL
 from libretto.models.batches import MiddleChunks, TrainingChunks
 from libretto.models.variants import Variant
@@ -27,7 +27,6 @@ from libretto.training.resume import (
     link_tree,
     mark_complete,
     newest_complete,
-    remove,
     remove_damaged,
     remove_old,
 )
