@@ -2,8 +2,8 @@
 
     python -m tests.bench.fad_sub [repetitions]
 
-Clips are five embeddings around one of their own, in 16 dimensions. As in the paper, there are 1,000 clips a system, 3,000
-in the reference set, and 5 draws of 500 for FAD-sub.
+Clips are five embeddings around one of their own, in 16 dimensions. As in the paper, a system has 1,000 clips, the
+reference set 3,000, and FAD-sub takes 5 draws of 500.
 """
 
 import sys
