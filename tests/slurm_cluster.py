@@ -111,7 +111,7 @@ def _configure(folder: Path, host: str) -> None:
     }
     ports = {"controller_port": controller_port, "node_port": node_port}
     (folder / "slurm.conf").write_text(_CONF.format(**settings, **ports))
-    # GPUs that are none: Slurm hands them out and sets CUDA_VISIBLE_DEVICES, which is what is tested.
+    # Fake GPUs: Slurm hands them out and sets CUDA_VISIBLE_DEVICES, which is what is tested.
     (folder / "gres.conf").write_text("".join(f"Name=gpu File=/dev/{name}\n" for name in ("null", "zero", "full")))
 
 

@@ -87,7 +87,7 @@ def test_descriptions_are_dropped_at_the_configured_share(songs, tokenizer):
     assert sum(dropped(1.0, 0)) == 1200
     assert dropped(0.5, 0) != dropped(0.5, 1)
     halves = dropped(0.5, 0)
-    assert halves[:12] != halves[12:24]  # anew in every epoch
+    assert halves[:12] != halves[12:24]  # drawn again in every epoch
 
 
 def test_validation_reads_the_middle_chunk_with_its_description(splits, tokenizer, tmp_path):

@@ -42,7 +42,7 @@ def tokenize_song(midi: bytes) -> dict | str:
     try:
         tokens = midi_to_tokens(midi)
     except (MemoryError, NumbaError):
-        raise  # no fault of the file's
+        raise  # not the file's fault
     except Exception as error:  # mido raises nearly anything over a file that it cannot read
         return f"error:{type(error).__name__}"
     events = tokens_to_events(tokens)

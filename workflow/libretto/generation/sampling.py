@@ -182,7 +182,7 @@ def _options(model, separator, max_prompt, max_new_tokens, nucleus):
         "eos_token_id": separator,
         "pad_token_id": separator,
         "use_cache": True,
-        # Lets transformers compile the decoding step; one length for all batches, or each would be compiled anew.
+        # Lets transformers compile the decoding step; one length for all batches, or each would be compiled again.
         "cache_implementation": "static" if on_gpu else None,
         "max_cache_len": max_prompt + max_new_tokens if on_gpu else None,
         "disable_compile": on_gpu and not can_compile(),

@@ -6,7 +6,7 @@ import numpy as np
 
 from libretto.seeds import stable_seed
 
-ROUNDING = 1e-6  # how far below zero, relative to the largest, rounding may push an eigenvalue that is none
+ROUNDING = 1e-6  # tolerance for negative eigenvalues from rounding, relative to the largest
 
 
 def frechet_distance(ours: np.ndarray, reference: np.ndarray) -> float:
