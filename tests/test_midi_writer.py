@@ -130,6 +130,16 @@ def test_a_sixteenth_program_takes_over_where_another_ends(read):
 
 
 @READERS
+def test_a_program_returns_to_its_channel_where_another_ends(read):
+    """Its track stands before the other's: a program change at the same tick would come before the note-off."""
+    others = [[0, 900, PITCHES * (8 * i + 2) + 60] for i in range(14)]
+    rows = [*others, [0, 10, PITCHES * 5 + 60], [20, 80, PITCHES * 6 + 60], [100, 10, PITCHES * 5 + 60]]
+    data, n_substituted = write(rows)
+    assert n_substituted == 0
+    assert Counter(read(data)) == notes(rows)
+
+
+@READERS
 def test_a_repeated_note_takes_no_channel_that_another_program_will_need(read):
     rows = [[0, 500, 60], [1, 600, 60], *([2, 500, PITCHES * program + 60] for program in range(1, 15))]
     data, n_substituted = write(rows)
