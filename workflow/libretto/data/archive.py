@@ -1,4 +1,4 @@
-"""The Lakh MIDI Dataset's tar.gz, read in one pass with bounded memory, its members are treated as untrusted."""
+"""The Lakh MIDI Dataset's tar.gz, read in one pass with bounded memory; its members are treated as untrusted."""
 
 import gzip
 import re
@@ -157,7 +157,7 @@ class _Tail:
     """A stream that remembers its last bytes, because tarfile stops silently at a damaged header.
 
     It has no end: tarfile stops at the end-of-archive mark, before the stream's end, unless the archive is damaged.
-    To skip a member that claims 2^62 bytes, tarfile would go on reading after the end, for ever.
+    To skip a member that claims 2^62 bytes, tarfile would read on after the end forever.
     """
 
     def __init__(self, stream):
