@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from libretto.config.systems import System
-from libretto.report.listening import COLOURS, add_samples, choose_samples, colour_classes, piano_roll, render
+from libretto.report.listening import COLOURS, add_samples, choose_samples, colour_classes, piano_roll, render_template
 from libretto.report.table import METRICS, REPORT, page_values
 from libretto.tokens.vocab import DRUMS, DURATION_OFFSET, NOTE_OFFSET
 
@@ -181,7 +181,7 @@ def page(samples, pairs, request):
     values = page_values(table, SYSTEMS, clap=False, standins=True)
     figures = [{"file": "figures/losses.png", "caption": "Losses"}]
     template = request.config.rootpath / "workflow/templates/index.html"
-    return render(template, run="test", prompts=prompts, figures=figures, **values)
+    return render_template(template, run="test", prompts=prompts, figures=figures, **values)
 
 
 def test_page_is_well_formed_labelled_and_needs_no_network(page):
@@ -211,5 +211,5 @@ def test_table_page_is_well_formed(request):
     table = pd.DataFrame({"system": [s.name for s in SYSTEMS]}).reindex(columns=["system", *METRICS, *REPORT])
     values = page_values(table, SYSTEMS, clap=False, standins=False)
     collector = Collector()
-    collector.feed(render(request.config.rootpath / "workflow/templates/table.html", run="test", **values))
+    collector.feed(render_template(request.config.rootpath / "workflow/templates/table.html", run="test", **values))
     assert not collector.open

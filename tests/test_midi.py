@@ -24,24 +24,26 @@ from tests.realmidi import manifest, midi_files, needs_realmidi
 from tests.smf import files, hostile_files, meta, midi_file, number, off, on, program, tempo, track
 from tests.smf import sysex as system_exclusive
 
-BOTH = pytest.mark.parametrize("tokenizer", [reference, compiled], ids=["mido", "compiled"])
+BOTH = pytest.mark.parametrize(
+    "tokenizer", [reference.midi_to_tokens_mido, compiled.midi_to_tokens_compiled], ids=["mido", "compiled"]
+)
 
 
 def events(tokenizer, *tracks, **header):
-    return reference.tokens_to_events(tokenizer.midi_to_tokens(midi_file(*tracks, **header))).tolist()
+    return reference.tokens_to_events(tokenizer(midi_file(*tracks, **header))).tolist()
 
 
 def outcome(tokenizer, data):
     """The tokens as a list, or the name of the exception."""
     try:
-        return tokenizer.midi_to_tokens(data).tolist()
+        return tokenizer(data).tolist()
     except Exception as error:
         return type(error).__name__
 
 
 @BOTH
 def test_a_note_is_onset_duration_and_instrument_with_pitch(tokenizer):
-    tokens = tokenizer.midi_to_tokens(midi_file(track((0, program(7)), (30, on(60)), (12, off(60)))))
+    tokens = tokenizer(midi_file(track((0, program(7)), (30, on(60)), (12, off(60)))))
     assert tokens.dtype == np.int32
     assert tokens.tolist() == [30, DURATION_OFFSET + 12, NOTE_OFFSET + 7 * PITCHES + 60]
 
@@ -106,7 +108,7 @@ def test_an_unknown_meta_message_takes_no_time(tokenizer):
 
 @BOTH
 def test_no_notes_no_tokens(tokenizer):
-    assert tokenizer.midi_to_tokens(midi_file()).shape == (0,)
+    assert tokenizer(midi_file()).shape == (0,)
 
 
 @BOTH
@@ -150,21 +152,21 @@ def test_what_cannot_be_read_is_refused_for_the_same_reason(tokenizer, data, err
 
 
 def test_no_file_keeps_mido_busy_for_long():
-    notes = [(1, on(60)), (1, off(60))] * (compiled.MOST_FOR_MIDO // 8 + 1)
-    assert outcome(compiled, midi_file(track((1 << 62, on(60)), *notes))) == "OverflowError"
+    notes = [(1, on(60)), (1, off(60))] * (compiled.MAX_BYTES_FOR_MIDO // 8 + 1)
+    assert outcome(compiled.midi_to_tokens_compiled, midi_file(track((1 << 62, on(60)), *notes))) == "OverflowError"
 
 
 def test_the_denominators_that_mido_refuses_are_refused():
     for power in range(256):
         data = midi_file(track((0, meta(0x58, bytes([4, power, 24, 8]))), (0, on(60))))
-        assert outcome(compiled, data) == outcome(reference, data)
+        assert outcome(compiled.midi_to_tokens_compiled, data) == outcome(reference.midi_to_tokens_mido, data)
 
 
 @settings(max_examples=300, deadline=None)
 @given(files())
 def test_compiled_tokens_equal_midos(data):
-    tokens = compiled.midi_to_tokens(data)
-    assert tokens.tolist() == reference.midi_to_tokens(data).tolist()
+    tokens = compiled.midi_to_tokens_compiled(data)
+    assert tokens.tolist() == reference.midi_to_tokens_mido(data).tolist()
     found = reference.tokens_to_events(tokens)
     assert (np.diff(found[:, 0]) >= 0).all()
     assert ((found >= 0) & (found < (2**31, MAX_DURATION, INSTRUMENTS * PITCHES))).all()
@@ -175,14 +177,14 @@ def test_compiled_tokens_equal_midos(data):
 def test_compiled_outcomes_equal_midos_on_hostile_files(data, inserted, position, is_cut):
     position = min(position, len(data))
     data = data[:position] + inserted + (b"" if is_cut else data[position + len(inserted) :])
-    assert outcome(compiled, data) == outcome(reference, data)
+    assert outcome(compiled.midi_to_tokens_compiled, data) == outcome(reference.midi_to_tokens_mido, data)
 
 
 @needs_realmidi
 def test_real_files_have_the_references_outcome():
     expected = manifest()
     for lmd_id, data in midi_files().items():
-        found = outcome(compiled, data)
+        found = outcome(compiled.midi_to_tokens_compiled, data)
         if isinstance(found, str):
             assert expected[lmd_id]["status"] == f"error:{found}"
         else:
@@ -197,7 +199,9 @@ def test_mutated_copies_of_real_files_have_midos_outcome():
         data = bytearray(draw.choice(small))
         for _ in range(draw.randint(1, 4)):
             data[draw.randrange(len(data))] = draw.randrange(256)
-        assert outcome(compiled, bytes(data)) == outcome(reference, bytes(data))
+        assert outcome(compiled.midi_to_tokens_compiled, bytes(data)) == outcome(
+            reference.midi_to_tokens_mido, bytes(data)
+        )
 
 
 def test_valid_events_counts_what_is_no_event():

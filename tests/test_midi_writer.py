@@ -39,7 +39,7 @@ def note(onset, end, program, is_drum, pitch):
 
 
 def by_mido(data):
-    return map(tuple, reference.tokens_to_events(reference.midi_to_tokens(data)).tolist())
+    return map(tuple, reference.tokens_to_events(reference.midi_to_tokens_mido(data)).tolist())
 
 
 def by_symusic(data):
@@ -182,7 +182,7 @@ def test_every_reader_finds_the_notes_of_real_music(read):
     n_notes = n_wrong = n_nested = 0
     for data in midi_files().values():
         try:
-            tokens = compiled.midi_to_tokens(data)
+            tokens = compiled.midi_to_tokens_compiled(data)
         except Exception:
             continue
         chunks, _ = chunk_song(tokens, 1024, "drop")

@@ -115,7 +115,7 @@ def real_pieces(n):
     pieces = []
     for data in midi_files().values():
         try:
-            chunks, _ = chunk_song(compiled.midi_to_tokens(data), 1024, "drop")
+            chunks, _ = chunk_song(compiled.midi_to_tokens_compiled(data), 1024, "drop")
         except Exception:
             continue
         events = reference.valid_events(chunks[len(chunks) // 2])[0][:120] if chunks else np.empty((0, 3), int)

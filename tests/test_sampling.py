@@ -33,7 +33,7 @@ from libretto.generation.sampling import Nucleus, conditioned, sample, unconditi
 from libretto.models import device
 from libretto.models.batches import collate_llama, pad_prompts
 from libretto.tokens import vocab
-from libretto.tokens.reference import midi_to_tokens
+from libretto.tokens.reference import midi_to_tokens_mido
 from tests.checkout import ROOT, jobs_of
 from tests.conftest import CAPTIONS, TEXT, variant_settings, write_split
 
@@ -242,10 +242,10 @@ def test_samples_are_written_with_their_midi(tmp_path):
         (1, 0, "separator"),
     ]
     assert sorted(path.name for path in (tmp_path / "midi").iterdir()) == ["0000.mid", "0002.mid"]
-    assert midi_to_tokens((tmp_path / "midi" / "0002.mid").read_bytes()).tolist() == event
+    assert midi_to_tokens_mido((tmp_path / "midi" / "0002.mid").read_bytes()).tolist() == event
 
 
-def test_human_music_is_the_middle_chunk(splits):
+def test_the_ground_truth_is_the_middle_chunk(splits):
     songs = read_songs(splits["test"], 3, ["lmd_id", "chunks"])
     assert len(songs) == 3
     for song in songs:

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 
 from libretto.config.sources import check_sources, download_entry, expected_sha256, missing_paths, source_path
-from libretto.data.download import Patience, download_file, download_model
+from libretto.data.download import RetryPolicy, download_file, download_model
 from libretto.errors import InputError
 from tests.checkout import copy_checkout, snakemake
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-HASTY = Patience(attempts=3, wait=0.01, timeout=0.5)
+HASTY = RetryPolicy(attempts=3, wait=0.01, timeout=0.5)
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 MIDICAPS_ENTRY = {"hub": "amaai-lab/MidiCaps", "repo_type": "dataset", "revision": REVISION, "file": "train.json"}
 LLAMA_ENTRY = {"hub": "meta-llama/Llama-3.2-1B", "revision": REVISION}
@@ -242,7 +242,7 @@ def test_cut_connection_without_length_is_resumed_where_the_config_knows_the_siz
     assert fetch.ranges == [None, "bytes=100000-"]
 
 
-def test_patience_ends_and_the_part_is_kept(fetch):
+def test_retries_end_and_the_part_is_kept(fetch):
     message = r"sources\.lmd: .* 3 attempts in a row brought nothing .*run again to go on"
     with pytest.raises(InputError, match=message) as error:
         fetch.download({"cut": 100_000}, {"cut": 0}, {"status": 503}, {"cut": 0})
@@ -257,7 +257,10 @@ def test_patience_ends_and_the_part_is_kept(fetch):
 def test_nobody_listens(tmp_path):
     with pytest.raises(InputError, match=r"ConnectError.*set sources\.lmd\.path to a copy of your own"):
         download_file(
-            {"url": "http://127.0.0.1:1/lmd", "sha256": SHA256}, tmp_path / "lmd", "sources.lmd", Patience(2, 0.01, 0.5)
+            {"url": "http://127.0.0.1:1/lmd", "sha256": SHA256},
+            tmp_path / "lmd",
+            "sources.lmd",
+            RetryPolicy(2, 0.01, 0.5),
         )
 
 
@@ -455,7 +458,7 @@ def test_cut_connection_to_the_hub_is_resumed(hub, tmp_path, monkeypatch):
 def test_only_what_is_missing_is_fetched_again(hub, tmp_path):
     hub.sent["tokenizer.json"] = b"[]"
     with pytest.raises(InputError, match=r"tokenizer\.json came with wrong content and was removed.*run again to go"):
-        download_model(LLAMA_ENTRY, tmp_path / "llama", "sources.models.llama-1b", Patience(1, 0.01, 0.5))
+        download_model(LLAMA_ENTRY, tmp_path / "llama", "sources.models.llama-1b", RetryPolicy(1, 0.01, 0.5))
     assert not (tmp_path / "llama").exists()
     hub.paths.clear()
     download_model(LLAMA_ENTRY, tmp_path / "llama", "sources.models.llama-1b", HASTY)
@@ -505,5 +508,5 @@ def test_hub_cannot_be_reached(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(InputError, match=r"2 attempts in a row brought nothing .*ConnectError"):
-        download_model(LLAMA_ENTRY, tmp_path / "llama", "sources.models.llama-1b", Patience(2, 0.01, 0.5))
+        download_model(LLAMA_ENTRY, tmp_path / "llama", "sources.models.llama-1b", RetryPolicy(2, 0.01, 0.5))
     assert not (tmp_path / "llama").exists()

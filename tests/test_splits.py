@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libretto.data.splits import chunk_song, find_duplicates, place_songs
+from libretto.data.splits import assign_splits, chunk_song, find_duplicates
 from libretto.data.summary import summarize
 from libretto.data.tokenization import MAX_INSTRUMENTS, MIN_EVENTS, tokenize_song
 from libretto.tokens.reference import events_to_tokens, valid_events
@@ -105,7 +105,7 @@ def placed(songs, duplicates=(), deduplicate=False, without_chunk=()):
         }
         for name, split in songs
     ]
-    found = place_songs(rows, 7, "drop", {"valid": 1, "test": 2}, 3, dict.fromkeys(duplicates, "tokens"), deduplicate)
+    found = assign_splits(rows, 7, "drop", {"valid": 1, "test": 2}, 3, dict.fromkeys(duplicates, "tokens"), deduplicate)
     return [(song["lmd_id"], song["dropped"], song["background"]) for song in found]
 
 
@@ -139,7 +139,7 @@ def test_duplicates_are_dropped_where_asked_and_take_no_place():
 
 def test_a_placed_song_counts_its_chunks():
     row = {"lmd_id": "a", "split": "test", "tokens": events_to_tokens(events([0, 1, 2, 3, MAX_TIME + 2]))}
-    (song,) = place_songs([row], 7, "drop", {}, 0, {"a": "bytes"}, False)
+    (song,) = assign_splits([row], 7, "drop", {}, 0, {"a": "bytes"}, False)
     assert (song["n_chunks"], song["n_chunks_dropped"], song["n_tokens"]) == (3, 0, 18)
     assert song["duplicate"] == "bytes"
 

@@ -16,7 +16,7 @@ from libretto.standins.corpus import compose_corpus, write_archive, write_captio
 from libretto.standins.harmony import MODES, chord, voicing
 from libretto.standins.styles import BASS, COMP, DRUMS, RHYTHMS, STEPS, STYLES, TWELVE_STEPS
 from libretto.tokens.instruments import INSTRUMENT_NAMES
-from libretto.tokens.reference import midi_to_tokens
+from libretto.tokens.reference import midi_to_tokens_mido
 from libretto.tokens.vocab import MAX_TIME, NOTE_OFFSET, TOKENS_PER_EVENT
 
 COLUMNS = (
@@ -35,7 +35,7 @@ def corpus():
 def fate(content):
     """What the reference's reader and filters make of a file."""
     try:
-        tokens = midi_to_tokens(content)
+        tokens = midi_to_tokens_mido(content)
     except (OSError, EOFError, KeySignatureError) as error:
         return type(error).__name__
     if len(tokens) < 100 * TOKENS_PER_EVENT:
@@ -67,7 +67,7 @@ def test_files_are_named_and_spread_as_in_lmd(corpus):
 
 def test_a_chunk_spans_more_than_the_vocabulary_counts(corpus):
     onsets = max(
-        (midi_to_tokens(file.content)[0::3] for file in corpus if file.row and fate(file.content) == "ok"), key=max
+        (midi_to_tokens_mido(file.content)[0::3] for file in corpus if file.row and fate(file.content) == "ok"), key=max
     )
     spans = [onsets[start + 84] - onsets[start] for start in range(0, len(onsets) - 84, 85)]
     assert spans[0] < MAX_TIME <= max(spans)
@@ -79,7 +79,7 @@ def test_rows_tell_what_is_in_the_music(corpus):
             continue
         row = file.row
         assert tuple(row) == COLUMNS
-        tokens = midi_to_tokens(file.content)
+        tokens = midi_to_tokens_mido(file.content)
         programs = {(note - NOTE_OFFSET) // 128 for note in tokens[2::3].tolist()}
         assert set(row["instrument_numbers_sorted"]) == programs
         assert 2 <= len(programs) <= 8
@@ -136,7 +136,7 @@ def test_pieces_are_in_order_and_in_bounds(number):
         for note in part.notes:
             assert note.onset >= ends.get(note.pitch, 0)  # a pitch ends before it sounds again
             ends[note.pitch] = note.onset + note.length
-    assert len(midi_to_tokens(to_midi(piece))) == TOKENS_PER_EVENT * len(notes)
+    assert len(midi_to_tokens_mido(to_midi(piece))) == TOKENS_PER_EVENT * len(notes)
 
 
 def test_strong_beats_of_the_melody_are_in_the_chord():

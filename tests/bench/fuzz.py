@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
 from tqdm import tqdm
 
-from libretto.tokens import compiled, reference
+from libretto.tokens.compiled import midi_to_tokens_compiled
+from libretto.tokens.reference import midi_to_tokens_mido
 from tests.corpus import make_songs
 from tests.realmidi import FOLDER, midi_files
 
@@ -59,7 +60,7 @@ def outcome(tokenizer, data: bytes):
     """The tokens, or the name of the exception; and the seconds that it took."""
     start = time.perf_counter()
     try:
-        found = tokenizer.midi_to_tokens(data).tobytes()
+        found = tokenizer(data).tobytes()
     except Exception as error:
         found = type(error).__name__
     return found, time.perf_counter() - start
@@ -77,7 +78,7 @@ def main():
     kinds, slowest, differing = Counter(), 0.0, 0
     for number in tqdm(range(copies), unit=" files", mininterval=5):
         data = mutate(draw.choice(originals), draw)
-        (ours, seconds), (theirs, _) = outcome(compiled, data), outcome(reference, data)
+        (ours, seconds), (theirs, _) = outcome(midi_to_tokens_compiled, data), outcome(midi_to_tokens_mido, data)
         slowest = max(slowest, seconds) if number else 0.0  # the first one compiles
         kinds[theirs if isinstance(theirs, str) else "tokens"] += 1
         if ours != theirs:

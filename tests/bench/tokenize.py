@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
-from libretto.tokens import compiled, reference
+from libretto.tokens.compiled import midi_to_tokens_compiled
+from libretto.tokens.reference import midi_to_tokens_mido
 from tests.corpus import make_songs
 from tests.realmidi import FOLDER, midi_files
 
@@ -26,7 +27,7 @@ def outcomes(tokenizer, files):
     found = []
     for data in files:
         try:
-            found.append(tokenizer.midi_to_tokens(data).tobytes())
+            found.append(tokenizer(data).tobytes())
         except Exception as error:
             found.append(type(error).__name__)
     return found, time.perf_counter() - start
@@ -37,9 +38,9 @@ def main():
     parser.add_argument("files", type=int, nargs="?", help="how many synthetic files; the real ones where not given")
     n_files = parser.parse_args().files
     files = list(make_songs(n_files or 100)) if n_files or not FOLDER else list(midi_files().values())
-    outcomes(compiled, files[:1])  # compiles, or loads what was compiled before
-    fast = [outcomes(compiled, files) for _ in range(REPEATS)]
-    slow, slow_seconds = outcomes(reference, files)
+    outcomes(midi_to_tokens_compiled, files[:1])  # compiles, or loads what was compiled before
+    fast = [outcomes(midi_to_tokens_compiled, files) for _ in range(REPEATS)]
+    slow, slow_seconds = outcomes(midi_to_tokens_mido, files)
     fast_seconds = sorted(seconds for _, seconds in fast)[REPEATS // 2]
     equal = sum(a == b for a, b in zip(fast[0][0], slow, strict=True))
     ratio = slow_seconds / fast_seconds

@@ -35,16 +35,16 @@ rule generate:
         "../scripts/generate.py"
 
 
-rule human_music:
+rule ground_truth_samples:
     input:
         songs=lambda wildcards: f"<run>/data/splits/{'background' if wildcards.system == 'background' else 'test'}.parquet",
     output:
         tokens="<run>/samples/{system}/tokens.parquet",
         midi=directory("<run>/samples/{system}/midi"),
     log:
-        "<run>/logs/human_music/{system}.log",
+        "<run>/logs/ground_truth_samples/{system}.log",
     benchmark:
-        "<run>/benchmarks/human_music/{system}.tsv"
+        "<run>/benchmarks/ground_truth_samples/{system}.tsv"
     wildcard_constraints:
         system=one_of(name for name in [*SYSTEMS, "background"] if name not in SAMPLED),
     conda:
@@ -56,8 +56,8 @@ rule human_music:
     params:
         n=lambda wildcards: None if wildcards.system == "background" else config["sampling"]["n"],
         seed=config["seed"],
-        code=code("human_music.py"),
+        code=code("ground_truth_samples.py"),
     message:
         "The human music of {wildcards.system}"
     script:
-        "../scripts/human_music.py"
+        "../scripts/ground_truth_samples.py"

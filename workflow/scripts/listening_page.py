@@ -8,7 +8,7 @@ import pandas as pd
 from libretto.audio.manifest import read_renderings
 from libretto.config.systems import System
 from libretto.log import start_log
-from libretto.report.listening import add_samples, choose_samples, render
+from libretto.report.listening import add_samples, choose_samples, render_template
 from libretto.report.table import page_values, read_csv
 
 start_log(snakemake.log[0])
@@ -54,4 +54,4 @@ figures = [
     for path, caption in zip(snakemake.input.figures, params.captions, strict=True)
 ]
 values = page_values(read_csv(snakemake.input.table), systems, params.clap, params.standins)
-page.write_text(render(snakemake.input.template, run=params.run, prompts=prompts, figures=figures, **values))
+page.write_text(render_template(snakemake.input.template, run=params.run, prompts=prompts, figures=figures, **values))

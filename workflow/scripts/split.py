@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from tqdm import tqdm
 
 from libretto.data.pairs import DROPPED, dropped
-from libretto.data.splits import CHUNKS, SONGS, SPLITS, find_duplicates, merge_songs, place_songs
+from libretto.data.splits import CHUNKS, SONGS, SPLITS, assign_splits, find_duplicates, merge_songs
 from libretto.errors import InputError
 from libretto.files import TableWriter, read_rows, written_whole
 from libretto.log import start_log
 
-LEAST = 2  # songs of a split: one gets the description of another
-FEW = 0.01  # of all chunks; the report's length loses 0.2 %
+MIN_SONGS = 2  # songs of a split: one gets the description of another
+MAX_DROPPED_SHARE = 0.01  # of all chunks; the report's length loses 0.2 %
 
 
 def main(files, params, output):
@@ -41,7 +41,7 @@ def main(files, params, output):
             params.deduplicate,
         )
         counts = Counter()
-        for song in place_songs(merged, *settings):
+        for song in assign_splits(merged, *settings):
             songs.add(song)
             counts["chunks"] += song["n_chunks"]
             counts["chunks dropped"] += song["n_chunks_dropped"]
@@ -53,9 +53,9 @@ def main(files, params, output):
             if song["background"]:
                 tables["background"].add(song)
                 counts["background"] += 1
-        if few := [name for name in SPLITS if counts[name] < LEAST]:
-            raise InputError(f"fewer than {LEAST} songs for {few[0]}: give a larger archive, or other data.splits")
-    if (share := counts["chunks dropped"] / (counts["chunks"] + counts["chunks dropped"])) > FEW:
+        if few := [name for name in SPLITS if counts[name] < MIN_SONGS]:
+            raise InputError(f"fewer than {MIN_SONGS} songs for {few[0]}: give a larger archive, or other data.splits")
+    if (share := counts["chunks dropped"] / (counts["chunks"] + counts["chunks dropped"])) > MAX_DROPPED_SHARE:
         logging.warning("%.0f %% of the chunks span 100 s or more and are dropped: see data.long_chunks", 100 * share)
     if (n_background := counts["background"]) < params.background:
         logging.warning("FAD's reference set has %d songs, not %d: there are no more", n_background, params.background)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from libretto.config.systems import System
 from libretto.log import start_log
-from libretto.report.listening import render
+from libretto.report.listening import render_template
 from libretto.report.table import build_table, page_values, read_csv, read_metrics, to_markdown, write_csv
 
 start_log(snakemake.log[0])
@@ -18,5 +18,7 @@ write_csv(build_table(metrics, pd.read_csv(snakemake.input.report)), snakemake.o
 # From the rounded file, so that the three say the same.
 table = read_csv(snakemake.output.csv)
 Path(snakemake.output.markdown).write_text(to_markdown(table, systems, params.clap, params.standins))
-page = render(snakemake.input.template, run=params.run, **page_values(table, systems, params.clap, params.standins))
+page = render_template(
+    snakemake.input.template, run=params.run, **page_values(table, systems, params.clap, params.standins)
+)
 Path(snakemake.output.html).write_text(page)

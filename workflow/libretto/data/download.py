@@ -27,7 +27,7 @@ NOT_MODEL_FILES = ["*/*"]  # as Llama's `original/`: the weights once more
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a download puts up with a bad connection.
 
     Attributes:
@@ -45,7 +45,7 @@ class _TransientError(Exception):
     """Worth another attempt."""
 
 
-def download_file(entry: dict, target: Path, key: str, patience: Patience = Patience()) -> None:
+def download_file(entry: dict, target: Path, key: str, policy: RetryPolicy = RetryPolicy()) -> None:
     """Download the one file of a source.
 
     Args:
@@ -53,31 +53,31 @@ def download_file(entry: dict, target: Path, key: str, patience: Patience = Pati
             `file` (perhaps `repo_type`, `sha256`).
         target: the file to write.
         key: the entry's config key, for messages.
-        patience: with bad connections.
+        policy: how often and how long a bad connection is tried again.
 
     Raises:
         InputError: what the user must do.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if "url" in entry:
-        _download_url(entry["url"], target, entry["sha256"], entry.get("bytes"), key, patience)
+        _download_url(entry["url"], target, entry["sha256"], entry.get("bytes"), key, policy)
     else:
-        _download_hub_file(entry, target, key, patience)
+        _download_hub_file(entry, target, key, policy)
 
 
-def _download_url(url: str, target: Path, sha256: str, size: int | None, key: str, patience: Patience) -> None:
+def _download_url(url: str, target: Path, sha256: str, size: int | None, key: str, policy: RetryPolicy) -> None:
     part = target.with_name(f"{target.name}.part")
     if size is not None and _size(part) > size:
         part.unlink()
     kept = _size(part)
     if kept:
         log.info("%s: %s bytes are here already, going on from there", key, f"{kept:,}")
-    _fetch(url, part, size, key, patience)
+    _fetch(url, part, size, key, policy)
     found = file_sha256(part)
     if found != sha256 and kept:
         log.warning("%s: the kept part does not belong to this file, downloading all of it again", key)
         part.unlink()
-        _fetch(url, part, size, key, patience)
+        _fetch(url, part, size, key, policy)
         found = file_sha256(part)
     if found != sha256:
         part.unlink()
@@ -88,10 +88,10 @@ def _download_url(url: str, target: Path, sha256: str, size: int | None, key: st
     part.replace(target)
 
 
-def _fetch(url: str, part: Path, size: int | None, key: str, patience: Patience) -> None:
+def _fetch(url: str, part: Path, size: int | None, key: str, policy: RetryPolicy) -> None:
     """Bring `part` to its full size, over as many connections as it takes."""
     with (
-        httpx.Client(timeout=patience.timeout, follow_redirects=True) as client,
+        httpx.Client(timeout=policy.timeout, follow_redirects=True) as client,
         tqdm(desc=part.stem, total=size, initial=_size(part), unit="B", unit_scale=True, unit_divisor=1024) as bar,
     ):
 
@@ -103,7 +103,7 @@ def _fetch(url: str, part: Path, size: int | None, key: str, patience: Patience)
             except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
                 raise InputError(f"{key}: {url} cannot be fetched ({error}); correct url:") from error
 
-        _persist(attempt, lambda: _size(part), key, url, patience, f"What came is kept in {part}: run again to go on")
+        _retry(attempt, lambda: _size(part), key, url, policy, f"What came is kept in {part}: run again to go on")
 
 
 def _fetch_rest(client: httpx.Client, url: str, part: Path, size: int | None, key: str, bar: tqdm) -> None:
@@ -161,10 +161,8 @@ def _extent(response: httpx.Response, start: int, key: str) -> tuple[int, int | 
     return 0, int(length) if length.isdigit() else None
 
 
-def _persist(
-    attempt: Callable, progress: Callable[[], int], key: str, what: str, patience: Patience, kept: str
-) -> None:
-    """Repeat `attempt` until it gets through, or until `patience` ends with nothing new having come."""
+def _retry(attempt: Callable, progress: Callable[[], int], key: str, what: str, policy: RetryPolicy, kept: str) -> None:
+    """Repeat `attempt` until it succeeds, or until `policy.attempts` in a row bring nothing new."""
     failures, most = 0, progress()
     while True:
         try:
@@ -173,12 +171,12 @@ def _persist(
             # What had to be thrown away and came again is nothing new.
             failures = 1 if progress() > most else failures + 1
             most = max(most, progress())
-            if failures >= patience.attempts:
+            if failures >= policy.attempts:
                 raise InputError(
                     f"{key}: {what} did not get through, {failures} attempts in a row brought nothing (the last: "
                     f"{error}). {kept}; or set {key}.path to a copy of your own"
                 ) from error
-            pause = min(patience.wait * 2 ** (failures - 1), 60.0)
+            pause = min(policy.wait * 2 ** (failures - 1), 60.0)
             log.warning("%s: %s; trying again in %.0f s", key, error, pause)
             time.sleep(pause)
 
@@ -196,9 +194,9 @@ def _check_space(path: Path, needed: int, key: str) -> None:
         )
 
 
-def _download_hub_file(entry: dict, target: Path, key: str, patience: Patience) -> None:
+def _download_hub_file(entry: dict, target: Path, key: str, policy: RetryPolicy) -> None:
     folder = target.with_name(f"{target.name}.part")
-    _download_hub(entry, [entry["file"]], folder, key, patience)
+    _download_hub(entry, [entry["file"]], folder, key, policy)
     file = folder / entry["file"]
     if "sha256" in entry and (found := file_sha256(file)) != entry["sha256"]:
         shutil.rmtree(folder)
@@ -210,27 +208,27 @@ def _download_hub_file(entry: dict, target: Path, key: str, patience: Patience) 
     shutil.rmtree(folder)
 
 
-def download_model(entry: dict, target: Path, key: str, patience: Patience = Patience()) -> None:
+def download_model(entry: dict, target: Path, key: str, policy: RetryPolicy = RetryPolicy()) -> None:
     """Download a model's folder from the hub: configuration, tokenizer and safetensors of one revision.
 
     Args:
         entry: the model's entry in the config, with `hub` and `revision`.
         target: the folder to write.
         key: the entry's config key, for messages.
-        patience: with bad connections.
+        policy: how often and how long a bad connection is tried again.
 
     Raises:
         InputError: what the user must do.
     """
     folder = target.with_name(f"{target.name}.part")
-    _download_hub(entry, None, folder, key, patience)
+    _download_hub(entry, None, folder, key, policy)
     shutil.rmtree(folder / ".cache")
     if target.exists():
         shutil.rmtree(target)
     folder.replace(target)
 
 
-def _download_hub(entry: dict, names: list[str] | None, folder: Path, key: str, patience: Patience) -> None:
+def _download_hub(entry: dict, names: list[str] | None, folder: Path, key: str, policy: RetryPolicy) -> None:
     """Bring files of a repository into `folder` and compare them with the hub's checksums.
 
     Args:
@@ -238,7 +236,7 @@ def _download_hub(entry: dict, names: list[str] | None, folder: Path, key: str, 
         names: the files; None for those that a model needs.
         folder: keeps what came when it breaks off.
         key: the entry's config key, for messages.
-        patience: with bad connections.
+        policy: how often and how long a bad connection is tried again.
     """
     # Imported here: a script first undoes HF_HUB_OFFLINE, which the import reads.
     from huggingface_hub import HfApi, snapshot_download
@@ -291,4 +289,4 @@ def _download_hub(entry: dict, names: list[str] | None, folder: Path, key: str, 
     def progress() -> int:
         return sum(_size(path) for path in folder.rglob("*"))
 
-    _persist(attempt, progress, key, where, patience, f"What came is kept in {folder}: run again to go on")
+    _retry(attempt, progress, key, where, policy, f"What came is kept in {folder}: run again to go on")

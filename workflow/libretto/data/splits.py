@@ -40,7 +40,7 @@ def chunk_song(tokens: np.ndarray, chunk_tokens: int, long_chunks: str) -> tuple
     """Cut a song into chunks that do not overlap.
 
     Args:
-        tokens: the whole song, int32 [3 n], as `midi_to_tokens` gives it.
+        tokens: the whole song, int32 [3 n], as both tokenizers give it.
         chunk_tokens: the length of a full chunk at most: the start token and (chunk_tokens - 1) // 3 events.
         long_chunks: what becomes of a chunk that spans 100 s or more, which no token can say: `drop` leaves it out, as
             the reference does; `cut` ends it before, and the next one begins there.
@@ -89,7 +89,7 @@ def find_duplicates(songs: Iterable[dict]) -> dict[str, str]:
     return duplicates
 
 
-def place_songs(
+def assign_splits(
     songs: Iterable[dict],
     chunk_tokens: int,
     long_chunks: str,

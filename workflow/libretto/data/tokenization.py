@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numba.core.errors import NumbaError
 
-from libretto.tokens.compiled import midi_to_tokens
+from libretto.tokens.compiled import midi_to_tokens_compiled
 from libretto.tokens.reference import tokens_to_events
 from libretto.tokens.vocab import PITCHES, TICKS_PER_SECOND
 
@@ -40,7 +40,7 @@ def tokenize_song(midi: bytes) -> dict | str:
         `tokens`; or `error:<exception>` as mido raises it, `short`, `long` or `instruments`.
     """
     try:
-        tokens = midi_to_tokens(midi)
+        tokens = midi_to_tokens_compiled(midi)
     except (MemoryError, NumbaError):
         raise  # not the file's fault
     except Exception as error:  # mido raises nearly anything over a file that it cannot read

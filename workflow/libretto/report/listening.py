@@ -269,7 +269,7 @@ def _heard(events: np.ndarray) -> Counter:
     return heard
 
 
-def render(template: str | Path, **values) -> str:
+def render_template(template: str | Path, **values) -> str:
     """Fill in a template; it may include others of its folder. Text is escaped."""
     template = Path(template)
     environment = jinja2.Environment(

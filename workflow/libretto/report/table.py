@@ -11,7 +11,7 @@ from libretto.config.systems import System
 from libretto.errors import InputError
 
 REPORT_EMBEDDING = "vggish"
-NOTHING = "—"
+DASH = "—"
 LARGE = 100  # from here on a score is shown with one decimal: FAD has the scale of its embedding
 NOT_MEASURED = "not measured"
 
@@ -198,7 +198,7 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
 
 def cells(row: Mapping, score: Score, clap: bool) -> tuple[str, str]:
     """One score of one row as text: this run's and the report's, each `mean ± SEM` where it has an error."""
-    report = NOTHING
+    report = DASH
     if score.in_report and score.comparable:
         report = _number(row, f"report_{score.value}", score.error and f"report_{score.error}", score.digits)
     if score.value == "clap_mean" and not clap:
@@ -208,7 +208,7 @@ def cells(row: Mapping, score: Score, clap: bool) -> tuple[str, str]:
 
 def _number(row: Mapping, value: str, error: str | None, digits: int) -> str:
     if pd.isna(row[value]):
-        return NOTHING
+        return DASH
     digits = digits if abs(row[value]) < LARGE else min(digits, 1)
     text = f"{row[value]:.{digits}f}"
     if error is not None and not pd.isna(row[error]):
@@ -233,7 +233,7 @@ def grouped(
             {
                 "system": system.name,
                 "label": system.label,
-                "temperature": NOTHING if system.temperature is None else str(float(system.temperature)),
+                "temperature": DASH if system.temperature is None else str(float(system.temperature)),
                 "n": _number(row, "n", None, 0),
                 "missing": _number(row, "n_missing", None, 0),
                 "scores": [cells(row, score, clap) for score in columns],

@@ -27,7 +27,7 @@ from libretto.tokens.vocab import DRUMS, MAX_DURATION, PITCHES, TICKS_PER_SECOND
 OTHER, NOTE_ON, NOTE_OFF, PROGRAM, TEMPO, END_OF_TRACK = range(6)
 
 # What may be wrong with a file. `FOR_MIDO`: nothing yet, but mido has to read it.
-NOTHING, CUT_OFF, NO_HEADER, NO_TRACK, NO_STATUS, BAD_STATUS, BAD_DATA, TOO_LONG = range(8)
+OK, CUT_OFF, NO_HEADER, NO_TRACK, NO_STATUS, BAD_STATUS, BAD_DATA, TOO_LONG = range(8)
 BAD_SYSEX, BAD_VALUE, SHORT_META, BAD_FRAME_RATE, BAD_KEY, ASYNCHRONOUS = range(8, 14)
 VAST_TIME, NO_DIVISION, BACKWARDS, FOR_MIDO = range(14, 18)
 REFUSALS = {
@@ -51,7 +51,9 @@ REFUSALS = {
 
 PADDING = bytes(16)  # zeros after the end, so that a number or a header may be read first and checked then
 MAX_MESSAGE_LENGTH = 1_000_000  # mido's
-MOST_FOR_MIDO = 1 << 18  # bytes, of a file with a time of over `HUGE`: more would take mido longer than ten seconds
+MAX_BYTES_FOR_MIDO = (
+    1 << 18
+)  # bytes, of a file with a time of over `HUGE`: more would take mido longer than ten seconds
 HUGE = 1 << 61  # ticks: two of these still fit into int64
 VAST = HUGE + 1  # stands for a number over 2^1024, on which mido would work for hours
 DEFAULT_TEMPO = 500_000  # microseconds per beat
@@ -64,15 +66,15 @@ DATA_BYTES[[0xF6, 0xF8, 0xFA, 0xFB, 0xFC, 0xFE]] = 0
 GOOD_DENOMINATOR = np.array([math.log(2**power, 2) == power for power in range(256)])
 
 
-def midi_to_tokens(data: bytes) -> np.ndarray:
-    """The whole song as tokens: what `reference.midi_to_tokens` returns, or the exception that it raises."""
+def midi_to_tokens_compiled(data: bytes) -> np.ndarray:
+    """The whole song as tokens: what `reference.midi_to_tokens_mido` returns, or the exception that it raises."""
     most = len(data) // 2 + 1  # a message takes two bytes at least
     ticks, messages = np.empty(most, np.int64), np.empty((most, 3), np.int32)
     count, ticks_per_beat, problem = _read_messages(np.frombuffer(data + PADDING, np.uint8), len(data), ticks, messages)
     if problem == FOR_MIDO:
-        if len(data) > MOST_FOR_MIDO:
-            raise OverflowError(f"a time of over 2^61 ticks in a file of over {MOST_FOR_MIDO:,} bytes")
-        return reference.midi_to_tokens(data)
+        if len(data) > MAX_BYTES_FOR_MIDO:
+            raise OverflowError(f"a time of over 2^61 ticks in a file of over {MAX_BYTES_FOR_MIDO:,} bytes")
+        return reference.midi_to_tokens_mido(data)
     _refuse(problem)
     order = np.argsort(ticks[:count], kind="stable")
     events = np.empty((count, 3), np.int64)
@@ -82,7 +84,7 @@ def midi_to_tokens(data: bytes) -> np.ndarray:
 
 
 def _refuse(problem: int) -> None:
-    if problem != NOTHING:
+    if problem != OK:
         kind, message = REFUSALS[problem]
         raise kind(message)
 
@@ -152,7 +154,7 @@ def _read_messages(data, end, ticks, messages):
                         delta = 0  # mido forgets the time of a meta message that it does not know
                 else:
                     problem = _check_sysex(data, position, length)
-                if problem != NOTHING:
+                if problem != OK:
                     return 0, 0, problem
                 position += length
             else:
@@ -187,7 +189,7 @@ def _read_messages(data, end, ticks, messages):
         return 0, 0, ASYNCHRONOUS
     if is_vast:
         return 0, 0, VAST_TIME
-    return count, ticks_per_beat, FOR_MIDO if is_huge else NOTHING
+    return count, ticks_per_beat, FOR_MIDO if is_huge else OK
 
 
 @njit(cache=True)
@@ -244,7 +246,7 @@ def _pair_notes(ticks, messages, ticks_per_beat, events):
                 events[note, 1] = round(min(TICKS_PER_SECOND * (seconds - begun[note]), MAX_DURATION - 1))
     if ticks_per_beat < 0 and tempo > 0 and last_tick > now:  # the end of the last track
         return 0, BACKWARDS
-    return n_events, NOTHING
+    return n_events, OK
 
 
 @njit(cache=True)
@@ -266,11 +268,11 @@ def _check_meta(meta_type, data, start, length):
     """What mido would find wrong with a meta message, in its order: values are checked as they are read."""
     first = data[start]
     if meta_type == 0x00:  # sequence number
-        return SHORT_META if length == 1 else NOTHING
+        return SHORT_META if length == 1 else OK
     if meta_type == 0x20:  # channel prefix
-        return SHORT_META if length < 1 else NOTHING
+        return SHORT_META if length < 1 else OK
     if meta_type == 0x51:  # tempo
-        return SHORT_META if length < 3 else NOTHING
+        return SHORT_META if length < 3 else OK
     if meta_type == 0x54:  # SMPTE offset
         if length < 1:
             return SHORT_META
@@ -293,7 +295,7 @@ def _check_meta(meta_type, data, start, length):
             return SHORT_META
         if 7 < first < 249 or data[start + 1] > 1:
             return BAD_KEY
-    return NOTHING
+    return OK
 
 
 @njit(cache=True)
@@ -306,7 +308,7 @@ def _check_sysex(data, start, length):
     for index in range(start, stop):
         if data[index] > 127:
             return BAD_SYSEX
-    return NOTHING
+    return OK
 
 
 @njit(cache=True)

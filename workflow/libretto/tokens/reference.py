@@ -30,7 +30,7 @@ MAX_ONSET = 2**31 - 1  # int32; far beyond the hour at which a song is dropped
 OFFSETS = np.array([TIME_OFFSET, DURATION_OFFSET, NOTE_OFFSET])
 
 
-def midi_to_tokens(data: bytes) -> np.ndarray:
+def midi_to_tokens_mido(data: bytes) -> np.ndarray:
     """The whole song as tokens, the reference's way (`midi_to_events` of the `anticipation` package).
 
     Note-offs close the first open note of the same instrument, pitch and channel, where the instrument is the channel's
