@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from libretto.tables import CHUNKS
 from libretto.tokens import vocab
 from tests.checkout import copy_checkout, snakemake
 
@@ -125,8 +126,7 @@ def write_split(path, n_songs: int, seed: int) -> str:
         rows["caption"].append(CAPTIONS[index % len(CAPTIONS)])
         full = [make_chunk(draws, 21) for _ in range(int(draws.integers(0, 4)))]
         rows["chunks"].append([*full, make_chunk(draws, int(draws.integers(4, 21)))])
-    types = {"lmd_id": pa.string(), "caption": pa.string(), "chunks": pa.list_(pa.list_(pa.uint16()))}
-    pq.write_table(pa.table(rows, pa.schema(types)), path)
+    pq.write_table(pa.table(rows, CHUNKS), path)
     return str(path)
 
 

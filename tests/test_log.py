@@ -44,7 +44,7 @@ WRITERS = {
     "text": "from pathlib import Path; Path('{disk}/table.md').write_text('x' * 2 * {size})",
     "copy": "import shutil; open('{disk}/../whole', 'wb').write(bytes(2 * {size})); "
     "shutil.copyfile('{disk}/../whole', '{disk}/copy')",
-    "table": "import os, pyarrow as pa; from libretto.files import write_table; "
+    "table": "import os, pyarrow as pa; from libretto.tables import write_table; "
     "write_table('{disk}/songs.parquet', pa.schema({{'midi': pa.binary()}}), [{{'midi': os.urandom(2 * {size})}}])",
     "safetensors": "import numpy; from safetensors.numpy import save_file; "
     "save_file({{'weight': numpy.zeros(2 * {size}, 'u1')}}, '{disk}/model.safetensors')",

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libretto.data.middle import middle_chunk
 from libretto.data.splits import assign_splits, chunk_song, find_duplicates
 from libretto.data.summary import summarize
 from libretto.data.tokenization import MAX_INSTRUMENTS, MIN_EVENTS, tokenize_song
@@ -93,6 +94,11 @@ def test_chunks_hold_every_event_once_and_in_range(gaps, chunk_tokens):
             if original[-1, 0] - original[0, 0] < MAX_TIME:
                 break
         assert (inside == original - [original[0, 0], 0, 0]).all()
+
+
+@pytest.mark.parametrize(("chunks", "middle"), [("a", "a"), ("ab", "b"), ("abc", "b"), ("abcd", "c")])
+def test_the_middle_chunk(chunks, middle):
+    assert middle_chunk(chunks) == middle
 
 
 def placed(songs, duplicates=(), deduplicate=False, without_chunk=()):

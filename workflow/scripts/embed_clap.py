@@ -7,6 +7,7 @@ from libretto.audio.embeddings.base import embed_files
 from libretto.audio.embeddings.clap import Clap
 from libretto.audio.manifest import audible_files, read_renderings
 from libretto.log import start_log
+from libretto.tables import CLAP_EMBEDDINGS
 
 log = start_log(snakemake.log[0])
 clap = Clap(snakemake.input.clap, snakemake.input.roberta, snakemake.params.sha256)
@@ -15,8 +16,6 @@ clips = embed_files(clap, files)
 samples = pq.read_table(snakemake.input.tokens, columns=["index", "prompt"]).to_pylist()
 prompts = {row["index"]: row["prompt"] for row in samples}
 texts = clap.embed_texts([prompts[index] for index in clips]) if clips else []
-vector = pa.list_(pa.float32())
-windows = pa.array([list(rows) for rows in clips.values()], pa.list_(vector))
-table = {"index": pa.array(clips, pa.int32()), "audio": windows}
-pq.write_table(pa.table(table | {"text": pa.array(list(texts), vector)}), snakemake.output.embeddings)
+columns = {"index": list(clips), "audio": [list(rows) for rows in clips.values()], "text": list(texts)}
+pq.write_table(pa.table(columns, CLAP_EMBEDDINGS), snakemake.output.embeddings)
 log.info("%d clips and descriptions", len(clips))

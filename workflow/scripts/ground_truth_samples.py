@@ -1,7 +1,8 @@
 """Reads the test songs (`background`: FAD's reference songs), writes their middle chunks as if they were samples."""
 
 from libretto.config.systems import RANDOM_TEXT
-from libretto.generation.samples import middle_chunk, read_songs, write_samples
+from libretto.data.middle import middle_chunk
+from libretto.generation.samples import read_songs, write_samples
 from libretto.log import start_log
 from libretto.seeds import derangement, stable_seed
 
@@ -11,5 +12,5 @@ songs = read_songs(snakemake.input.songs, snakemake.params.n, ["lmd_id", "captio
 prompts = songs
 if system == RANDOM_TEXT:
     prompts = [songs[i] for i in derangement(len(songs), stable_seed(snakemake.params.seed, system))]
-pieces = ((middle_chunk(song), "end") for song in songs)
+pieces = ((middle_chunk(song["chunks"])[1:], "end") for song in songs)
 write_samples(songs, prompts, pieces, snakemake.output.tokens, snakemake.output.midi)

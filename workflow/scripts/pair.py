@@ -4,10 +4,11 @@ import logging
 
 from tqdm import tqdm
 
-from libretto.data.pairs import DROPPED, PAIRS, pair, read_midicaps, split_of_digit
+from libretto.data.pairs import pair, read_midicaps, split_of_digit
 from libretto.errors import InputError
-from libretto.files import TableWriter, read_rows, written_whole
+from libretto.files import written_whole
 from libretto.log import start_log
+from libretto.tables import DROPPED, PAIRS, TableWriter, read_rows
 
 
 def main(midicaps, members, splits, pairs_path, unpaired_path):

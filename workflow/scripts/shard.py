@@ -2,16 +2,14 @@
 
 import logging
 from contextlib import ExitStack
+from pathlib import Path
 
-import pyarrow as pa
 from tqdm import tqdm
 
 from libretto.data.archive import read_archive
-from libretto.files import TableWriter, written_whole
+from libretto.files import written_whole
 from libretto.log import start_log
-
-MIDI = pa.schema({"lmd_id": pa.string(), "member": pa.string(), "midi": pa.binary()})
-MEMBERS = pa.schema({"lmd_id": pa.string(), "member": pa.string(), "bytes": pa.int64(), "reason": pa.string()})
+from libretto.tables import MEMBERS, MIDI, TableWriter
 
 
 def main(archive, shards, members):
@@ -34,6 +32,4 @@ def main(archive, shards, members):
 
 
 start_log(snakemake.log[0])
-main(
-    snakemake.input.archive, dict(zip("0123456789abcdef", snakemake.output.midi, strict=True)), snakemake.output.members
-)
+main(snakemake.input.archive, {Path(path).stem: path for path in snakemake.output.midi}, snakemake.output.members)

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 
 from tqdm import tqdm
 
-from libretto.data.pairs import DROPPED, dropped
-from libretto.data.splits import CHUNKS, SONGS, SPLITS, assign_splits, find_duplicates, merge_songs
+from libretto.data.splits import SPLITS, assign_splits, find_duplicates, merge_songs
 from libretto.errors import InputError
-from libretto.files import TableWriter, read_rows, written_whole
+from libretto.files import written_whole
 from libretto.log import start_log
+from libretto.tables import CHUNKS, DROPPED, SONGS, TableWriter, dropped, read_rows
 
 MIN_SONGS = 2  # songs of a split: one gets the description of another
 MAX_DROPPED_SHARE = 0.01  # of all chunks; the report's length loses 0.2 %

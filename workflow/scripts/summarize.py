@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from libretto.data.summary import summarize
-from libretto.files import read_rows
 from libretto.log import start_log
+from libretto.tables import read_rows
 
 start_log(snakemake.log[0])
 n_members = pq.read_metadata(snakemake.input.members).num_rows

@@ -7,10 +7,10 @@ from tempfile import TemporaryFile
 import numpy as np
 from tqdm import tqdm
 
-from libretto.data.pairs import DROPPED, dropped
-from libretto.data.tokenization import TOKENS, tokenize_song
-from libretto.files import TableWriter, read_rows, write_table, written_whole
+from libretto.data.tokenization import tokenize_song
+from libretto.files import written_whole
 from libretto.log import start_log
+from libretto.tables import DROPPED, TOKENS, TableWriter, dropped, read_rows, write_table
 
 
 def main(midi, pairs, digit, tokens_path, dropped_path):

@@ -8,36 +8,7 @@ import pyarrow as pa
 
 from libretto.data.archive import MIDI_NAME
 from libretto.errors import InputError
-
-# MidiCaps' columns that are kept, as its `train.json` names them.
-FEATURES = {
-    "genre": pa.list_(pa.string()),
-    "mood": pa.list_(pa.string()),
-    "key": pa.string(),
-    "time_signature": pa.string(),
-    "tempo": pa.int32(),
-    "tempo_word": pa.string(),
-    "duration": pa.int32(),
-    "instrument_summary": pa.list_(pa.string()),
-    "chord_summary": pa.list_(pa.string()),
-}
-
-# `row` is the number of the row in MidiCaps, from 0: its order is that of every table after this one.
-PAIRS = pa.schema(
-    {
-        "lmd_id": pa.string(),
-        "split": pa.string(),
-        "caption": pa.string(),
-        "member": pa.string(),
-        "row": pa.int32(),
-        **FEATURES,
-    }
-)
-
-# A dropped song: a member of the archive, a row of MidiCaps, or (where they were found to belong together) both.
-DROPPED = pa.schema(
-    {"lmd_id": pa.string(), "stage": pa.string(), "reason": pa.string(), "member": pa.string(), "row": pa.int32()}
-)
+from libretto.tables import FEATURES, dropped
 
 MAX_LINE = 4_000_000  # characters; MidiCaps' rows have 2,500 on average
 
@@ -48,11 +19,6 @@ CONTROLS = {
     for code in (*range(0x20), *range(0x7F, 0xA0))
     if chr(code) not in "\t\n\r"
 }
-
-
-def dropped(stage: str, reason: str, lmd_id: str | None, member: str | None = None, row: int | None = None) -> dict:
-    """A row of `DROPPED`."""
-    return {"lmd_id": lmd_id, "stage": stage, "reason": reason, "member": member, "row": row}
 
 
 def read_midicaps(path: str | Path) -> Iterator[dict]:

@@ -6,34 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
-from libretto.files import read_rows
+from libretto.tables import read_rows
 from libretto.tokens.reference import events_to_tokens, tokens_to_events
 from libretto.tokens.vocab import AUTOREGRESS, MAX_TIME, TOKENS_PER_EVENT
 
 SPLITS = ("train", "valid", "test")  # of a song that is in two of them, the first keeps it
-
-CHUNKS = pa.schema({"lmd_id": pa.string(), "caption": pa.string(), "chunks": pa.list_(pa.list_(pa.uint16()))})
-
-# A row per tokenized song. `dropped` is its reason where it is in no split; `duplicate` says whether a split before its
-# own has the same song, by its MIDI's bytes ("bytes") or else by its tokens ("tokens").
-SONGS = pa.schema(
-    {
-        "lmd_id": pa.string(),
-        "split": pa.string(),
-        "row": pa.int32(),
-        "n_events": pa.int32(),
-        "end_time": pa.int32(),
-        "instruments": pa.list_(pa.uint8()),
-        "n_chunks": pa.int32(),
-        "n_chunks_dropped": pa.int32(),
-        "n_tokens": pa.int32(),
-        "duplicate": pa.string(),
-        "dropped": pa.string(),
-        "background": pa.bool_(),
-    }
-)
 
 
 def chunk_song(tokens: np.ndarray, chunk_tokens: int, long_chunks: str) -> tuple[list[np.ndarray], int]:
@@ -64,9 +42,9 @@ def chunk_song(tokens: np.ndarray, chunk_tokens: int, long_chunks: str) -> tuple
     return chunks, n_dropped
 
 
-def merge_songs(paths: Iterable[str | Path], columns: list[str] | None = None) -> Iterator[dict]:
+def merge_songs(paths: Iterable[str | Path]) -> Iterator[dict]:
     """The songs of several token tables, each in MidiCaps' order, in that order; few are in memory at once."""
-    return heapq.merge(*(read_rows(path, columns) for path in paths), key=lambda song: song["row"])
+    return heapq.merge(*map(read_rows, paths), key=lambda song: song["row"])
 
 
 def find_duplicates(songs: Iterable[dict]) -> dict[str, str]:

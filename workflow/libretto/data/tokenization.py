@@ -3,7 +3,6 @@
 from hashlib import sha256
 
 import numpy as np
-import pyarrow as pa
 from numba.core.errors import NumbaError
 
 from libretto.tokens.compiled import midi_to_tokens_compiled
@@ -14,22 +13,6 @@ MIN_EVENTS = 100
 MIN_END_TIME = 10 * TICKS_PER_SECOND
 MAX_END_TIME = 3_600 * TICKS_PER_SECOND
 MAX_INSTRUMENTS = 16  # MIDI's channels; drums count as one
-
-# `end_time` is the last onset in ticks; `tokens` are the whole song's, without a start token, onsets not bounded.
-TOKENS = pa.schema(
-    {
-        "lmd_id": pa.string(),
-        "split": pa.string(),
-        "caption": pa.string(),
-        "row": pa.int32(),
-        "n_events": pa.int32(),
-        "end_time": pa.int32(),
-        "instruments": pa.list_(pa.uint8()),
-        "midi_sha256": pa.string(),
-        "tokens_sha256": pa.string(),
-        "tokens": pa.list_(pa.int32()),
-    }
-)
 
 
 def tokenize_song(midi: bytes) -> dict | str:

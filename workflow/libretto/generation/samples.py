@@ -9,24 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from libretto.errors import InputError
+from libretto.tables import SAMPLES
 from libretto.tokens.midi_writer import events_to_midi
 from libretto.tokens.reference import valid_events
 
 logger = logging.getLogger("libretto")
-
-SCHEMA = pa.schema(
-    [
-        ("index", pa.int32()),
-        ("lmd_id", pa.string()),  # of the music; for sampled music, of its description
-        ("prompt_lmd_id", pa.string()),
-        ("prompt", pa.string()),
-        ("tokens", pa.list_(pa.int32())),
-        ("n_events", pa.int32()),
-        ("n_invalid", pa.int32()),
-        ("n_substituted", pa.int32()),  # notes that another instrument plays in the MIDI file, for want of channels
-        ("stop", pa.string()),
-    ]
-)
 
 
 def read_songs(split: str | Path, n: int | None, columns: list[str]) -> list[dict]:
@@ -39,12 +26,6 @@ def read_songs(split: str | Path, n: int | None, columns: list[str]) -> list[dic
     if n is not None and len(songs) < n:
         raise InputError(f"{split} has {len(songs)} songs: set sampling.n to at most {len(songs)}, not {n}")
     return songs
-
-
-def middle_chunk(song: dict) -> list[int]:
-    """The tokens of a song's middle chunk, without the start token."""
-    chunks = song["chunks"]
-    return chunks[len(chunks) // 2][1:]
 
 
 def write_samples(
@@ -88,4 +69,4 @@ def write_samples(
             substituted,
             sum(row["n_events"] for row in rows),
         )
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), table)
+    pq.write_table(pa.Table.from_pylist(rows, SAMPLES), table)

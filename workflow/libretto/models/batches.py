@@ -7,11 +7,13 @@ what an undisturbed one would have read.
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from libretto.data.middle import middle_chunk
 from libretto.models import IGNORED
 from libretto.models.prompts import Prompter
 from libretto.tokens import vocab
@@ -29,11 +31,10 @@ def load_split(path: str, cache: str):
     return datasets.Dataset.from_parquet(path, cache_dir=cache).with_format("arrow")
 
 
-def read_song(songs, index: int, pick: Callable[[int], int]) -> tuple[str, np.ndarray]:
-    """The caption of song `index` and the chunk number `pick(number of chunks)`, uint16 from the start token on."""
+def read_song(songs, index: int, pick: Callable[[Sequence], Any]) -> tuple[str, np.ndarray]:
+    """The caption of song `index` and the one of its chunks that `pick` takes, uint16 from the start token on."""
     row = songs[index]
-    chunks = row["chunks"][0]
-    return row["caption"][0].as_py(), chunks[pick(len(chunks))].values.to_numpy()
+    return row["caption"][0].as_py(), pick(row["chunks"][0]).values.to_numpy()
 
 
 class TrainingChunks(Dataset):
@@ -59,7 +60,7 @@ class TrainingChunks(Dataset):
 
     def __getitem__(self, item: int) -> tuple[list[int], np.ndarray]:
         epoch, index = divmod(item, len(self.songs))
-        caption, chunk = read_song(self.songs, index, lambda n: epoch % n)
+        caption, chunk = read_song(self.songs, index, lambda chunks: chunks[epoch % len(chunks)])
         dropped = random.Random(f"{self.seed}/{epoch}/{index}").random() < self.dropout
         return self.prompter(None if dropped else caption), chunk
 
@@ -82,7 +83,7 @@ class MiddleChunks(Dataset):
         return len(self.songs)
 
     def __getitem__(self, index: int) -> tuple[list[int], np.ndarray]:
-        caption, chunk = read_song(self.songs, index, lambda n: n // 2)
+        caption, chunk = read_song(self.songs, index, middle_chunk)
         if self.described is not None:
             caption = self.songs[self.described[index]]["caption"][0].as_py()
         return self.prompter(caption), chunk

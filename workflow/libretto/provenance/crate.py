@@ -24,6 +24,8 @@ from rocrate.model.data_entity import DataEntity
 from rocrate.rocrate import ROCrate
 from tqdm import tqdm
 
+from libretto.files import file_sha256
+
 WORKFLOW_PROFILE = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
 PROFILES = (
     ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate"),
@@ -31,7 +33,6 @@ PROFILES = (
     (WORKFLOW_PROFILE, "Workflow RO-Crate"),
 )
 CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"  # defines sha256 and more
-READ_BYTES = 2**22
 REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 
 
@@ -67,7 +68,7 @@ def read_contents(paths: Iterable[str | Path], threads: int) -> dict[str, Conten
     files = {path: sorted(p for p in path.rglob("*") if p.is_file()) for path in paths if path.is_dir()}
     single = sorted({path for path in paths if path.is_file()} | {file for found in files.values() for file in found})
     with ThreadPoolExecutor(threads) as pool:
-        digests = dict(zip(single, tqdm(pool.map(_sha256, single), total=len(single), unit="file"), strict=True))
+        digests = dict(zip(single, tqdm(pool.map(file_sha256, single), total=len(single), unit="file"), strict=True))
     contents = {}
     for path in paths:
         if path in files:
@@ -78,14 +79,6 @@ def read_contents(paths: Iterable[str | Path], threads: int) -> dict[str, Conten
         else:
             contents[str(path)] = Content(digests[path], path.stat().st_size)
     return contents
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def find_results(folder: str | Path, rules: Sequence[Mapping]) -> dict[str, Job]:

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import soundfile
 from tqdm import tqdm
 
+from libretto.tables import FAD_EMBEDDINGS
+
 
 class Embedder(ABC):
     """Turns a clip into vectors, one for each stretch of time, whose distribution FAD compares.
@@ -64,10 +66,10 @@ def embed_files(embedder: Embedder, files: Iterable[tuple[int, Path]]) -> dict[i
 
 
 def write_embeddings(embeddings: dict[int, np.ndarray], path: str | Path) -> None:
-    """Write as Parquet: a row per embedding, `index` of its clip and `embedding`."""
+    """Write as Parquet, in rows of `FAD_EMBEDDINGS`."""
     indices = [index for index, rows in embeddings.items() for _ in rows]
     rows = [row for rows in embeddings.values() for row in rows]
-    table = pa.table({"index": pa.array(indices, pa.int32()), "embedding": pa.array(rows, pa.list_(pa.float32()))})
+    table = pa.table({"index": indices, "embedding": rows}, FAD_EMBEDDINGS)
     pq.write_table(table, path, compression="zstd")
 
 

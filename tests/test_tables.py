@@ -1,13 +1,14 @@
-"""Tables and files that are written whole and read in pieces."""
+"""Tables that are written whole and read in pieces."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from libretto import files
+from libretto import tables
 from libretto.data.splits import merge_songs
-from libretto.files import TableWriter, read_rows, write_table, written_whole
+from libretto.files import written_whole
+from libretto.tables import TableWriter, read_rows, write_table
 
 TABLE = pa.schema({"row": pa.int32(), "tokens": pa.list_(pa.int32()), "chunks": pa.list_(pa.list_(pa.uint16()))})
 
@@ -18,7 +19,7 @@ def table_row(number):
 
 
 def test_tables_come_back_over_many_row_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "ROW_GROUP_BYTES", 100)
+    monkeypatch.setattr(tables, "ROW_GROUP_BYTES", 100)
     write_table(tmp_path / "a.parquet", TABLE, [table_row(number) for number in range(50)])
     found = list(read_rows(tmp_path / "a.parquet"))
     assert [row["tokens"].tolist() for row in found] == [list(range(number)) for number in range(50)]
