@@ -7,14 +7,13 @@ from libretto.audio.embeddings.base import embed_files
 from libretto.audio.embeddings.clap import Clap
 from libretto.audio.manifest import audible_files, read_renderings
 from libretto.log import start_log
-from libretto.tables import CLAP_EMBEDDINGS
+from libretto.tables import CLAP_EMBEDDINGS, read_rows
 
 log = start_log(snakemake.log[0])
 clap = Clap(snakemake.input.clap, snakemake.input.roberta, snakemake.params.sha256)
 files = audible_files(snakemake.input.audio, read_renderings(snakemake.input.list))
 clips = embed_files(clap, files)
-samples = pq.read_table(snakemake.input.tokens, columns=["index", "prompt"]).to_pylist()
-prompts = {row["index"]: row["prompt"] for row in samples}
+prompts = {row["index"]: row["prompt"] for row in read_rows(snakemake.input.tokens, ["index", "prompt"])}
 texts = clap.embed_texts([prompts[index] for index in clips]) if clips else []
 columns = {"index": list(clips), "audio": [list(rows) for rows in clips.values()], "text": list(texts)}
 pq.write_table(pa.table(columns, CLAP_EMBEDDINGS), snakemake.output.embeddings)

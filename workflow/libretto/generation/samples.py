@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from libretto.errors import InputError
-from libretto.tables import SAMPLES
+from libretto.tables import SAMPLES, read_rows
 from libretto.tokens.midi_writer import events_to_midi
 from libretto.tokens.reference import valid_events
 
@@ -22,7 +23,7 @@ def read_songs(split: str | Path, n: int | None, columns: list[str]) -> list[dic
     Raises:
         InputError: there are fewer.
     """
-    songs = pq.read_table(split, columns=columns).slice(0, n).to_pylist()
+    songs = list(islice(read_rows(split, columns), n))
     if n is not None and len(songs) < n:
         raise InputError(f"{split} has {len(songs)} songs: set sampling.n to at most {len(songs)}, not {n}")
     return songs
