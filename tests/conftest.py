@@ -4,10 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from libretto.tables import CHUNKS
 from libretto.tokens import vocab
-from tests.checkout import copy_checkout, snakemake
+from tests.checkout import ROOT, copy_checkout, snakemake
 
 SPECIAL_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
 CAPTIONS = [
@@ -23,6 +24,12 @@ TEXT = {
     "instruction_without_description": "Please compose some music.",
     "description_dropout": 0.1,
 }
+
+
+@pytest.fixture
+def config():
+    """The shipped config as its file has it: defaults are not filled in."""
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,18 +9,9 @@ import yaml
 from snakemake.utils import validate
 
 from libretto.config.checks import SCHEMA, check_config, check_consistency, check_files, drop_nulls, sort_keys
+from libretto.config.embeddings import EMBEDDINGS, PAPER_EMBEDDING
 from libretto.errors import InputError
 from tests.checkout import ROOT
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return yaml.safe_load((ROOT / "config.yaml").read_text())
-
-
-@pytest.fixture
-def config(shipped):
-    return copy.deepcopy(shipped)
 
 
 def change(config, key, value):
@@ -210,6 +201,12 @@ def test_defaults_are_the_reports_figures(config):
     validate(small, SCHEMA)
     for section in ("seed", "data", "text", "unconditional", "sampling", "audio", "metrics"):
         assert {section: small[section]} == {section: merge(small, config)[section]}
+
+
+def test_the_schema_knows_every_embedding():
+    entry = yaml.safe_load(SCHEMA.read_text())["properties"]["metrics"]["properties"]["fad_embedding"]
+    assert entry["enum"] == [*EMBEDDINGS]
+    assert entry["default"] == PAPER_EMBEDDING
 
 
 def described(schema, definitions, path=""):

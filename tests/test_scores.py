@@ -80,30 +80,30 @@ def clips():
 
 
 def test_fad_counts_every_stretch_of_every_clip(clips):
-    background = {0: RANDOM.normal(size=(80, 6)), 1: RANDOM.normal(size=(10, 6)) + 1}
+    reference = {0: RANDOM.normal(size=(80, 6)), 1: RANDOM.normal(size=(10, 6)) + 1}
     rows = np.concatenate(list(clips.values()))
-    assert fad(clips, background) == pytest.approx(textbook_distance(rows, np.concatenate(list(background.values()))))
+    assert fad(clips, reference) == pytest.approx(textbook_distance(rows, np.concatenate(list(reference.values()))))
 
 
 def test_fad_sub_draws_whole_clips_without_replacement(clips, monkeypatch):
     drawn = []
-    monkeypatch.setattr("libretto.scores.frechet.fad", lambda subset, background: drawn.append(list(subset)) or 1.0)
+    monkeypatch.setattr("libretto.scores.frechet.fad", lambda subset, reference: drawn.append(list(subset)) or 1.0)
     assert fad_sub(clips, clips, draws=5, size=20, seed=3) == [1.0] * 5
     assert all(len(set(subset)) == 20 and set(subset) <= set(clips) for subset in drawn)
     assert len({tuple(subset) for subset in drawn}) == 5
 
 
 def test_fad_sub_follows_the_seed(clips):
-    background = {0: RANDOM.normal(size=(80, 6))}
-    first = fad_sub(clips, background, draws=5, size=10, seed=0)
-    assert fad_sub(dict(reversed(clips.items())), background, draws=5, size=10, seed=0) == first
-    assert fad_sub(clips, background, draws=5, size=10, seed=1) != first
+    reference = {0: RANDOM.normal(size=(80, 6))}
+    first = fad_sub(clips, reference, draws=5, size=10, seed=0)
+    assert fad_sub(dict(reversed(clips.items())), reference, draws=5, size=10, seed=0) == first
+    assert fad_sub(clips, reference, draws=5, size=10, seed=1) != first
     assert len(set(first)) == 5
 
 
 def test_fad_sub_of_all_clips_is_fad(clips):
-    background = {0: RANDOM.normal(size=(80, 6))}
-    assert fad_sub(clips, background, 2, len(clips), 0) == pytest.approx([fad(clips, background)] * 2)
+    reference = {0: RANDOM.normal(size=(80, 6))}
+    assert fad_sub(clips, reference, 2, len(clips), 0) == pytest.approx([fad(clips, reference)] * 2)
 
 
 def test_fad_sub_of_too_few_clips_is_not_measured(clips):

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from libretto.config.sources import check_sources, download_entry, expected_sha256, missing_paths, source_path
+from libretto.config.embeddings import expected_sha256
+from libretto.config.sources import check_sources, download_entry, missing_paths, source_path
 from libretto.data.download import RetryPolicy, download_file, download_model
 from libretto.errors import InputError
 from tests.checkout import copy_checkout, snakemake
@@ -45,12 +46,12 @@ def config():
 
 def test_the_checksum_of_weights_holds_for_a_copy_of_ones_own_too(config):
     clap = config["sources"]["models"]["clap"]
-    assert expected_sha256(config, ["clap", "roberta-base"]) is None
+    assert expected_sha256(config, "clap") is None
     clap["sha256"] = SHA256
-    assert expected_sha256(config, ["clap", "roberta-base"]) == SHA256
+    assert expected_sha256(config, "clap") == SHA256
     clap["path"] = "my/clap.pt"
-    assert expected_sha256(config, ["clap", "roberta-base"]) == SHA256
-    assert expected_sha256(config, []) is expected_sha256(config, ["vggish"]) is None
+    assert expected_sha256(config, "clap") == SHA256
+    assert expected_sha256(config, "logmel") is expected_sha256(config, "vggish") is None
 
 
 @pytest.mark.parametrize(

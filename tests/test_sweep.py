@@ -4,18 +4,17 @@ import json
 
 import pandas as pd
 import pytest
-import yaml
 
+from libretto.config.jobs import point_settings, variant_settings
 from libretto.config.sweep import Point, sweep_points, sweep_training
 from libretto.errors import InputError
 from libretto.report.sweep_table import sweep_markdown, sweep_table
-from tests.checkout import ROOT, snakemake
+from tests.checkout import snakemake
 
 TRAINING = {"batch_size": 64, "micro_batch_size": 4, "learning_rate": 2e-4, "max_steps": 15_000, "warmup_steps": 500}
 
 
-def test_the_search_of_the_report():
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+def test_the_search_of_the_report(config):
     assert list(sweep_points(config)) == [
         f"{variant}/batch{batch}-rate{rate}"
         for variant in ("amt", "llama-1b")
@@ -40,6 +39,15 @@ def test_every_training_reads_the_same_number_of_sequences(batch, steps):
     assert changed["micro_batch_size"] == 4
     assert changed["warmup_steps"] == round(steps / 30)
     assert 0 <= steps - 8 * changed["eval_steps"] + 8 <= 8
+
+
+def test_a_training_of_the_search_differs_from_the_variants_own_in_its_section_training(config):
+    config["sweep"]["evaluations"] = 8
+    settings, own = point_settings(config, "llama-1b/batch16-rate1e-05"), variant_settings(config, "llama-1b")
+    training = settings["variant"].pop("training")
+    assert (training["batch_size"], training["learning_rate"], training["max_steps"]) == (16, 1e-5, 4_000)
+    del own["variant"]["training"]
+    assert settings == own
 
 
 def test_the_best_of_each_variant_is_marked():

@@ -1,13 +1,9 @@
 """The systems: the rows of the report's Table 3, from the config alone."""
 
-import copy
-
 import pytest
-import yaml
 
-from libretto.config.systems import systems
+from libretto.config.systems import FAD_REFERENCE, systems
 from libretto.errors import InputError
-from tests.checkout import ROOT
 
 # Table 3 of the report: name in files, group, label.
 TABLE_3 = [
@@ -25,16 +21,6 @@ TABLE_3 = [
 ]
 
 
-@pytest.fixture(scope="module")
-def shipped():
-    return yaml.safe_load((ROOT / "config.yaml").read_text())
-
-
-@pytest.fixture
-def config(shipped):
-    return copy.deepcopy(shipped)
-
-
 def test_the_eleven_rows_of_table_3(config):
     assert [(system.name, system.group, system.label) for system in systems(config).values()] == TABLE_3
 
@@ -43,6 +29,20 @@ def test_what_is_sampled(config):
     sampled = {name: system.temperature for name, system in systems(config).items() if system.is_sampled}
     assert set(sampled) == {name for name, *_ in TABLE_3[2:]}
     assert all(name.endswith(f"-t{temperature}") for name, temperature in sampled.items())
+
+
+def test_the_random_text_row_alone_sounds_like_another(config):
+    heard = {name: system.heard_as for name, system in systems(config).items()}
+    assert heard.pop("ground-truth-random-text") == "ground-truth"
+    assert all(name == audio for name, audio in heard.items())
+
+
+def test_fads_reference_set_is_no_row_and_has_songs_of_its_own(config):
+    rows = systems(config)
+    assert FAD_REFERENCE.name not in rows
+    assert (FAD_REFERENCE.split, FAD_REFERENCE.heard_as) == ("background", "background")  # as the files are called
+    assert not FAD_REFERENCE.is_sampled
+    assert {system.split for system in rows.values()} == {"test"}
 
 
 def test_variants_stand_in_their_familys_group_whatever_the_configs_order(config):

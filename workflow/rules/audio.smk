@@ -1,5 +1,7 @@
 """Sections 5.1 and 5.3: the music of every system, and FAD's reference set, as audio and as embeddings of audio."""
 
+from libretto.config.embeddings import EMBEDDINGS, expected_sha256
+
 FAD_EMBEDDING = config["metrics"]["fad_embedding"]
 
 
@@ -15,7 +17,7 @@ rule render:
     benchmark:
         "<run>/benchmarks/render/{system}.tsv"
     wildcard_constraints:
-        system=one_of(name for name in [*SYSTEMS, "background"] if name != RANDOM_TEXT),
+        system=one_of(name for name, system in ALL_SYSTEMS.items() if system.heard_as == name),
     conda:
         "../../envs/audio.yaml"
     threads: 8
@@ -36,7 +38,7 @@ rule embed_fad:
     input:
         audio="<run>/audio/{system}",
         list="<run>/audio/{system}.csv",
-        weights=lambda wildcards: [source(model)(wildcards) for model in EMBEDDING_MODELS[FAD_EMBEDDING]],
+        weights=lambda wildcards: [source(model)(wildcards) for model in EMBEDDINGS[FAD_EMBEDDING].models],
     output:
         embeddings="<run>/embeddings/{system}/fad.parquet",
     log:
@@ -44,17 +46,17 @@ rule embed_fad:
     benchmark:
         "<run>/benchmarks/embed_fad/{system}.tsv"
     wildcard_constraints:
-        system=one_of([*SAMPLED, "background"]),
+        system=one_of([*SAMPLED, FAD_REFERENCE.name]),
     conda:
         "../../envs/audio.yaml"
     threads: 1
     resources:
-        gpu=0 if FAD_EMBEDDING == "logmel" else 1,
+        gpu=EMBEDDINGS[FAD_EMBEDDING].gpus,
         mem_mb=8000,
         runtime=120,
     params:
         embedding=FAD_EMBEDDING,
-        sha256=expected_sha256(config, EMBEDDING_MODELS[FAD_EMBEDDING]),
+        sha256=expected_sha256(config, FAD_EMBEDDING),
         code=code("embed_fad.py"),
     message:
         "{params.embedding} embeddings of {wildcards.system}"
@@ -64,8 +66,8 @@ rule embed_fad:
 
 rule embed_clap:
     input:
-        audio=lambda wildcards: f"<run>/audio/{audio_system(wildcards)}",
-        list=lambda wildcards: f"<run>/audio/{audio_system(wildcards)}.csv",
+        audio=lambda wildcards: f"<run>/audio/{SYSTEMS[wildcards.system].heard_as}",
+        list=lambda wildcards: f"<run>/audio/{SYSTEMS[wildcards.system].heard_as}.csv",
         tokens="<run>/samples/{system}/tokens.parquet",
         clap=source("clap"),
         roberta=source("roberta-base"),
@@ -85,7 +87,7 @@ rule embed_clap:
         mem_mb=16000,
         runtime=60,
     params:
-        sha256=expected_sha256(config, EMBEDDING_MODELS["clap"]),
+        sha256=expected_sha256(config, "clap"),
         code=code("embed_clap.py"),
     message:
         "CLAP embeddings of {wildcards.system}"

@@ -1,27 +1,15 @@
 """The systems, the sources and the code hash, for all rule files."""
 
 import atexit
-import json
 import os
 import re
-import shlex
 import sys
 
-from libretto.provenance.code_hash import code_hash
-from libretto.config.checks import EMBEDDING_MODELS
-from libretto.provenance.rule_records import uses_standins
+from libretto.config.sources import check_sources, source_path
+from libretto.config.systems import FAD_REFERENCE, systems
 from libretto.failures import failures
-from libretto.config.sources import (
-    check_sources,
-    config_key,
-    download_entry,
-    expected_sha256,
-    missing_path_message,
-    missing_paths,
-    source_path,
-)
-from libretto.config.sweep import sweep_points, sweep_training
-from libretto.config.systems import GROUND_TRUTH, RANDOM_TEXT, systems
+from libretto.provenance.code_hash import code_hash
+from libretto.provenance.rule_records import uses_standins
 
 os.environ.update(
     # `snakemake` may be called by its path, in no activated environment: `python` and `torchrun` are those beside it.
@@ -43,9 +31,9 @@ os.environ.update(
 if uses_standins(config):  # they are for the CPU, on any machine: the demo's table must be the same everywhere
     os.environ.update(CUDA_VISIBLE_DEVICES="")
 
-SYSTEMS = checked(systems, config)
+SYSTEMS = checked(systems, config)  # the table's rows
+ALL_SYSTEMS = SYSTEMS | {FAD_REFERENCE.name: FAD_REFERENCE}
 SAMPLED = [name for name, system in SYSTEMS.items() if system.is_sampled]
-HEX_DIGITS = "0123456789abcdef"
 
 
 def one_of(names):
@@ -55,9 +43,8 @@ def one_of(names):
 
 wildcard_constraints:
     hex="[0-9a-f]",
-    split="train|valid|test|background",
     variant=one_of(config["variants"]),
-    system=one_of([*SYSTEMS, "background"]),
+    system=one_of(ALL_SYSTEMS),
     model=one_of(config["sources"]["models"]),
 
 
@@ -67,97 +54,8 @@ def code(script):
 
 
 def source(name):
-    """A function for `input:`: the file or folder of a source, the config's own `path:` or what a download rule makes."""
+    """A function for `input:`: the file or folder of a source, its own `path:` or what a download rule makes."""
     return lambda wildcards: source_path(config, name, "<run>/sources")
-
-
-# Inputs and params that depend on the variant or the system.
-
-
-def text_model(variant):
-    """The config's name of the Llama whose tokenizer (and, for AMT, whose states) a variant uses."""
-    settings = config["variants"][variant]
-    return settings["text_encoder"] if settings["family"] == "amt" else settings["base"]
-
-
-def training_models(wildcards):
-    """The pretrained checkpoints that a variant's training reads."""
-    settings = config["variants"][wildcards.variant]
-    models = {"base": settings["base"], "text_model": text_model(wildcards.variant)}
-    if settings.get("init") == "amt":
-        models["init_from"] = settings["init_from"]
-    return {role: source(name)(wildcards) for role, name in models.items()}
-
-
-def variant_settings(variant):
-    """What defines a variant's training, apart from files."""
-    settings = {key: value for key, value in config["variants"][variant].items() if key != "temperatures"}
-    text = {**text_settings(settings["family"]), "description_dropout": config["text"]["description_dropout"]}
-    return {"variant": settings, "text": text, "seed": config["seed"]}
-
-
-def sweep_settings(wildcards):
-    """What defines one training of the search, apart from files."""
-    point = sweep_points(config)[f"{wildcards.variant}/{wildcards.point}"]
-    settings = variant_settings(point.variant)
-    training = sweep_training(point, settings["variant"]["training"], config["sweep"])
-    return json.dumps(settings | {"variant": settings["variant"] | {"training": training}}, sort_keys=True)
-
-
-def sweep_files(suffix):
-    """A function for `input:`, the file of every training of the search; only a search asks whether its config is right."""
-    return lambda wildcards: [f"<run>/sweep/{name}.{suffix}" for name in checked(sweep_points, config)]
-
-
-def text_settings(family):
-    """What of the config's section `text` the prompts of a family are made with."""
-    keys = ["max_tokens", *(["instruction", "instruction_without_description"] if family == "llama" else [])]
-    return {key: config["text"][key] for key in keys}
-
-
-def init_from_option(wildcards, input):
-    """The option of train.py for the AMT checkpoint of `init: amt`."""
-    return f"--init-from {shlex.quote(input.init_from)}" if "init_from" in input.keys() else ""
-
-
-def result_options(wildcards, output):
-    """The options of train.py for what it is to write: a search keeps no model."""
-    return " ".join(f"--{name} {shlex.quote(path)}" for name, path in output.items())
-
-
-def generating_models(wildcards):
-    """The trained model of a system and the Llama that reads its text, or AMT as published."""
-    variant = SYSTEMS[wildcards.system].variant
-    if variant is None:
-        return {"model": source(config["unconditional"]["base"])(wildcards)}
-    return {"model": f"<run>/train/{variant}/model", "text_model": source(text_model(variant))(wildcards)}
-
-
-def generating_settings(wildcards):
-    """What of a variant's config its sampling reads; None where AMT as published is sampled, which reads no text."""
-    variant = config["variants"].get(SYSTEMS[wildcards.system].variant)
-    if variant is None:
-        return None
-    kind = {key: variant[key] for key in ("family", "text_states") if key in variant}
-    return {"variant": kind, "text": text_settings(variant["family"])}
-
-
-def audio_system(wildcards):
-    """The system whose audio a system's scores hear: the same music with other descriptions is not rendered twice."""
-    return GROUND_TRUTH if wildcards.system == RANDOM_TEXT else wildcards.system
-
-
-def scored_files(wildcards):
-    """What the scores of a system are computed from, beyond its samples: not every row of Table 3 has every score."""
-    system, files = SYSTEMS[wildcards.system], {}
-    if system.is_sampled:
-        files["fad"] = "<run>/embeddings/{system}/fad.parquet"
-        files["background"] = "<run>/embeddings/background/fad.parquet"
-    if system.variant is not None:
-        files["validation"] = f"<run>/metrics/validation/{system.variant}.json"
-    if config["metrics"]["clap"]:
-        files["clap"] = "<run>/embeddings/{system}/clap.parquet"
-    return files
 
 
 # Only a real run stops here: a dry run of the shipped config works without the token and before the soundfont is there.

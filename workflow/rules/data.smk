@@ -1,5 +1,7 @@
 """Pairs of text and music, tokens, splits (report, section 5.2)."""
 
+HEX_DIGITS = list("0123456789abcdef")
+
 
 # Seconds of work: not worth a place in a cluster's queue.
 localrules:
@@ -11,7 +13,7 @@ rule shard:
     input:
         archive=source("lmd"),
     output:
-        midi=expand("<run>/data/midi/{hex}.parquet", hex=list(HEX_DIGITS)),
+        midi=expand("<run>/data/midi/{hex}.parquet", hex=HEX_DIGITS),
         members="<run>/data/members.parquet",
     log:
         "<run>/logs/shard.log",
@@ -84,8 +86,8 @@ rule tokenize:
 
 rule split:
     input:
-        tokens=expand("<run>/data/tokens/{hex}.parquet", hex=list(HEX_DIGITS)),
-        dropped=expand("<run>/data/tokens/{hex}.dropped.parquet", hex=list(HEX_DIGITS)),
+        tokens=expand("<run>/data/tokens/{hex}.parquet", hex=HEX_DIGITS),
+        dropped=expand("<run>/data/tokens/{hex}.dropped.parquet", hex=HEX_DIGITS),
         pairs="<run>/data/pairs.parquet",
         unpaired="<run>/data/unpaired.parquet",
     output:

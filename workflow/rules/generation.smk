@@ -1,9 +1,11 @@
 """Section 5.1, inference: a piece of music for each of the first test descriptions, per system; and the human music."""
 
+from libretto.config.jobs import generating_models, generating_settings
+
 
 rule generate:
     input:
-        unpack(generating_models),
+        unpack(lambda wildcards: generating_models(config, SYSTEMS[wildcards.system], "<run>")),
         test="<run>/data/splits/test.parquet",
     output:
         tokens="<run>/samples/{system}/tokens.parquet",
@@ -22,7 +24,7 @@ rule generate:
         mem_mb=48000,
         runtime=240,
     params:
-        settings=generating_settings,
+        settings=lambda wildcards: generating_settings(config, SYSTEMS[wildcards.system]),
         sampling=config["sampling"],
         temperature=lambda wildcards: SYSTEMS[wildcards.system].temperature,
         seed=config["seed"],
@@ -37,7 +39,7 @@ rule generate:
 
 rule ground_truth_samples:
     input:
-        songs=lambda wildcards: f"<run>/data/splits/{'background' if wildcards.system == 'background' else 'test'}.parquet",
+        songs=lambda wildcards: f"<run>/data/splits/{ALL_SYSTEMS[wildcards.system].split}.parquet",
     output:
         tokens="<run>/samples/{system}/tokens.parquet",
         midi=directory("<run>/samples/{system}/midi"),
@@ -46,7 +48,7 @@ rule ground_truth_samples:
     benchmark:
         "<run>/benchmarks/ground_truth_samples/{system}.tsv"
     wildcard_constraints:
-        system=one_of(name for name in [*SYSTEMS, "background"] if name not in SAMPLED),
+        system=one_of(name for name in ALL_SYSTEMS if name not in SAMPLED),
     conda:
         "../../envs/data.yaml"
     threads: 1
@@ -54,7 +56,7 @@ rule ground_truth_samples:
         mem_mb=8000,
         runtime=60,
     params:
-        n=lambda wildcards: None if wildcards.system == "background" else config["sampling"]["n"],
+        n=lambda wildcards: config["sampling"]["n"] if wildcards.system in SYSTEMS else None,
         seed=config["seed"],
         code=code("ground_truth_samples.py"),
     message:

@@ -2,13 +2,10 @@
 
 from dataclasses import asdict
 
-from libretto.config.systems import GROUND_TRUTH, RANDOM_TEXT
-
 TEMPLATES = "workflow/templates"
 PAGE_TEMPLATES = [f"{TEMPLATES}/style.css", f"{TEMPLATES}/scores.html"]
 
-# Whose audio each system's row plays: the same music with other descriptions is not rendered twice.
-HEARD_AS = [GROUND_TRUTH if name == RANDOM_TEXT else name for name in SYSTEMS]
+HEARD_AS = [system.heard_as for system in SYSTEMS.values()]
 
 WEIGHTED = [name for name, variant in config["variants"].items() if variant.get("text_states") == "weighted"]
 

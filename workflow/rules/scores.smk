@@ -1,12 +1,14 @@
 """Section 5.3: the scores of every system."""
 
+from libretto.config.jobs import scored_files
+
 
 rule score:
     input:
-        unpack(scored_files),
+        unpack(lambda wildcards: scored_files(config, SYSTEMS[wildcards.system], "<run>")),
         tokens="<run>/samples/{system}/tokens.parquet",
         pairs="<run>/data/pairs.parquet",
-        list=lambda wildcards: f"<run>/audio/{audio_system(wildcards)}.csv",
+        list=lambda wildcards: f"<run>/audio/{SYSTEMS[wildcards.system].heard_as}.csv",
     output:
         scores="<run>/metrics/{system}.json",
     log:

@@ -1,5 +1,7 @@
 """The data and the pretrained models, downloaded where the config names no copy of one's own (`path:`)."""
 
+from libretto.config.sources import config_key, download_entry, missing_path_message, missing_paths
+
 
 # Compute nodes often have no network: downloads run where Snakemake itself runs.
 localrules:

@@ -2,6 +2,9 @@
 
 from dataclasses import asdict
 
+from libretto.config.jobs import point_settings
+from libretto.config.sweep import sweep_points
+
 
 # Seconds of work: not worth a place in a cluster's queue.
 localrules:
@@ -20,10 +23,12 @@ use rule train as sweep_train with:
     wildcard_constraints:
         point=r"batch\d+-rate[^/]+",
     params:
-        settings=sweep_settings,
+        settings=lambda wildcards: json.dumps(
+            point_settings(config, f"{wildcards.variant}/{wildcards.point}"), sort_keys=True
+        ),
         checkpoints=lambda wildcards: f"results/{config['run']}/sweep/checkpoints/{wildcards.variant}/{wildcards.point}",
-        init_from=init_from_option,
-        results=result_options,
+        init_from=lambda wildcards, input: command_options({"init-from": input.get("init_from")}),
+        results=lambda wildcards, output: command_options(dict(output.items())),
         code=code("train.py"),
     message:
         "Training {wildcards.variant}, {wildcards.point}"
@@ -31,8 +36,8 @@ use rule train as sweep_train with:
 
 rule sweep_table:
     input:
-        bests=sweep_files("json"),
-        logs=sweep_files("parquet"),
+        bests=lambda wildcards: [f"<run>/sweep/{name}.json" for name in checked(sweep_points, config)],
+        logs=lambda wildcards: [f"<run>/sweep/{name}.parquet" for name in checked(sweep_points, config)],
     output:
         csv="<run>/sweep/table.csv",
         markdown="<run>/sweep/table.md",

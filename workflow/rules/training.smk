@@ -1,5 +1,9 @@
 """Section 5.1: finetuning of the variants, their validation losses, and Llama variants as plain Llama models."""
 
+import json
+
+from libretto.config.jobs import command_options, training_models, variant_settings
+
 LLAMA_VARIANTS = [name for name, variant in config["variants"].items() if variant["family"] == "llama"]
 
 
@@ -10,7 +14,7 @@ localrules:
 
 rule train:
     input:
-        unpack(training_models),
+        unpack(lambda wildcards: training_models(config, wildcards.variant, "<run>")),
         train="<run>/data/splits/train.parquet",
         valid="<run>/data/splits/valid.parquet",
     output:
@@ -31,10 +35,10 @@ rule train:
         mem_mb=96000,
         runtime=4320,
     params:
-        settings=lambda wildcards: json.dumps(variant_settings(wildcards.variant), sort_keys=True),
+        settings=lambda wildcards: json.dumps(variant_settings(config, wildcards.variant), sort_keys=True),
         checkpoints=lambda wildcards: f"results/{config['run']}/checkpoints/{wildcards.variant}",
-        init_from=init_from_option,
-        results=result_options,
+        init_from=lambda wildcards, input: command_options({"init-from": input.get("init_from")}),
+        results=lambda wildcards, output: command_options(dict(output.items())),
         code=code("train.py"),
     message:
         "Training {wildcards.variant}"
@@ -59,7 +63,7 @@ rule validate:
     input:
         model="<run>/train/{variant}/model",
         best="<run>/train/{variant}/best.json",
-        text_model=lambda wildcards: source(text_model(wildcards.variant))(wildcards),
+        text_model=lambda wildcards: training_models(config, wildcards.variant, "<run>")["text_model"],
         valid="<run>/data/splits/valid.parquet",
     output:
         scores="<run>/metrics/validation/{variant}.json",
@@ -75,7 +79,7 @@ rule validate:
         mem_mb=48000,
         runtime=60,
     params:
-        settings=lambda wildcards: variant_settings(wildcards.variant),
+        settings=lambda wildcards: variant_settings(config, wildcards.variant),
         code=code("validate.py"),
     message:
         "Validation loss of {wildcards.variant}"
@@ -86,7 +90,7 @@ rule validate:
 rule fold:
     input:
         model="<run>/train/{variant}/model",
-        text_model=lambda wildcards: source(text_model(wildcards.variant))(wildcards),
+        text_model=lambda wildcards: training_models(config, wildcards.variant, "<run>")["text_model"],
     output:
         model=directory("<run>/train/{variant}/folded"),
     log:

@@ -1,4 +1,4 @@
-"""Reads the test songs (`background`: FAD's reference songs), writes their middle chunks as if they were samples."""
+"""Reads the test songs, or those of FAD's reference set, writes their middle chunks as if they were samples."""
 
 from libretto.config.systems import RANDOM_TEXT
 from libretto.data.middle import middle_chunk

@@ -13,6 +13,7 @@ from libretto.scores.clap import clap_score
 from libretto.scores.frechet import fad, fad_sub
 from libretto.scores.mean import mean_and_sem
 from libretto.scores.notes import note_scores
+from libretto.tables import read_rows
 
 
 def check_clips(indices, audible, path):
@@ -22,9 +23,9 @@ def check_clips(indices, audible, path):
 
 start_log(snakemake.log[0])
 files, params = snakemake.input, snakemake.params
-samples = pq.read_table(files.tokens).to_pylist()
-pairs = pq.read_table(files.pairs, columns=["lmd_id", "instrument_summary"])
-summaries = dict(zip(*(pairs[name].to_pylist() for name in pairs.column_names), strict=True))
+samples = list(read_rows(files.tokens))
+pairs = read_rows(files.pairs, ["lmd_id", "instrument_summary"])
+summaries = {row["lmd_id"]: row["instrument_summary"] for row in pairs}
 audible = [rendering.index for rendering in read_renderings(files.list) if rendering.is_audible]
 
 losses = ("val_loss", "val_loss_music", "val_loss_music_random_text")
@@ -36,13 +37,13 @@ if files.get("validation"):
     validation = json.loads(Path(files.validation).read_text())
     scores |= {name: validation[name] for name in losses}
     details["validation"] = validation
-if files.get("background"):
-    clips, background = read_embeddings(files.fad), read_embeddings(files.background)
+if files.get("fad_reference"):
+    clips, reference = read_embeddings(files.fad), read_embeddings(files.fad_reference)
     check_clips(clips, audible, files.fad)
-    scores["fad"] = fad(clips, background) if len(clips) > 1 else None
-    draws = fad_sub(clips, background, **params.fad_sub, seed=params.seed)
+    scores["fad"] = fad(clips, reference) if len(clips) > 1 else None
+    draws = fad_sub(clips, reference, **params.fad_sub, seed=params.seed)
     scores["fad_sub_mean"], scores["fad_sub_sem"] = mean_and_sem(draws)
-    details |= {"fad_sub": draws, "fad_sub_size": params.fad_sub["size"], "n_background": len(background)}
+    details |= {"fad_sub": draws, "fad_sub_size": params.fad_sub["size"], "n_background": len(reference)}
 if files.get("clap"):
     table = pq.read_table(files.clap)
     check_clips(table["index"].to_pylist(), audible, files.clap)

@@ -11,10 +11,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
 
+from libretto.config.embeddings import EMBEDDINGS
 from libretto.errors import InputError
-
-# The models that each embedding of audio is made of, by their names under sources.models.
-EMBEDDING_MODELS = {"vggish": ["vggish"], "clap": ["clap", "roberta-base"], "logmel": []}
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 
@@ -119,7 +117,8 @@ def check_consistency(config: dict) -> None:
     for key, (value, bound, most) in bounds.items():
         if value > most:
             raise InputError(f"config, {key}: {value} is more than {bound}, {most}; lower it, or raise {bound}")
-    used = {*EMBEDDING_MODELS[metrics["fad_embedding"]], *(EMBEDDING_MODELS["clap"] if metrics["clap"] else [])}
+    embeddings = [metrics["fad_embedding"], *(["clap"] if metrics["clap"] else [])]
+    used = {model for name in embeddings for model in EMBEDDINGS[name].models}
     if missing := sorted(used - config["sources"]["models"].keys()):
         raise InputError(f"config, metrics: they need sources.models.{missing[0]}; give it, or measure without it")
 

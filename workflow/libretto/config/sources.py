@@ -58,17 +58,6 @@ def download_entry(config: dict, name: str) -> dict:
     return {key: entry[key] for key in keys if key in entry}
 
 
-def expected_sha256(config: dict, models: list[str]) -> str | None:
-    """What the first of an embedding's models must hash to before it is loaded, downloaded or your own copy.
-
-    Returns:
-        None where the config does not say, or where there are no models.
-    """
-    if not models:
-        return None
-    return config["sources"]["models"].get(models[0], {}).get("sha256")
-
-
 def config_key(name: str) -> str:
     """The config key of a source, as a user would write it: `sources.lmd`, `sources.models.llama-1b`."""
     return f"sources.{name}" if name in FILES else f"sources.models.{name}"

@@ -21,7 +21,7 @@ class Point:
         return f"{self.variant}/batch{self.batch_size}-rate{self.learning_rate!r}"
 
 
-def sweep_points(config: Mapping) -> dict[str, Point]:
+def sweep_points(config: dict) -> dict[str, Point]:
     """Every training of the search by name, from the config's section `sweep`.
 
     Raises:

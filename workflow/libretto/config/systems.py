@@ -1,4 +1,4 @@
-"""The systems of the results table: what stands in each row, derived from the config (report, Table 3)."""
+"""The systems: the rows of the results table, from the config (report, Table 3), and FAD's reference set."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ GROUND_TRUTH = "ground-truth"
 RANDOM_TEXT = "ground-truth-random-text"
 UNCONDITIONAL = "amt-unconditional"
 
-Kind = Literal["ground-truth", "random-text", "unconditional", "variant"]
+Kind = Literal["ground-truth", "random-text", "unconditional", "variant", "fad-reference"]
 
 
 @dataclass(frozen=True)
 class System:
-    """One row of the results table.
+    """A set of music: a row of the results table, or FAD's reference set.
 
     Attributes:
         name: as in file names, such as `llama-3b-amt-t1.1`.
@@ -39,9 +39,22 @@ class System:
         """True where a model made the music: then it has a temperature, and FAD compares it with human music."""
         return self.temperature is not None
 
+    @property
+    def split(self) -> str:
+        """The split that its songs, or the descriptions of its samples, come from."""
+        return "background" if self.kind == "fad-reference" else "test"
+
+    @property
+    def heard_as(self) -> str:
+        """The system whose audio is this one's: the same music with other descriptions is not rendered twice."""
+        return GROUND_TRUTH if self.kind == "random-text" else self.name
+
+
+FAD_REFERENCE = System("background", "fad-reference", "", "FAD's reference set")  # in no table
+
 
 def systems(config: dict) -> dict[str, System]:
-    """Every system of `config` by name, in the order and grouping of the report's Table 3."""
+    """The rows of the table by name, in the order and grouping of the report's Table 3."""
     rows = [
         System(GROUND_TRUTH, "ground-truth", "Baselines", "Ground truth"),
         System(RANDOM_TEXT, "random-text", "Baselines", "Ground truth (random text)"),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from libretto.config.embeddings import PAPER_EMBEDDING
 from libretto.config.systems import System
 from libretto.errors import InputError
 
-REPORT_EMBEDDING = "vggish"
 DASH = "—"
 LARGE = 100  # from here on a score is shown with one decimal: FAD has the scale of its embedding
 NOT_MEASURED = "not measured"
@@ -79,7 +79,7 @@ class Score:
 
 def scores(embedding: str) -> tuple[Score, ...]:
     """The scores of Table 3, then those that this project adds; FAD's headings name the `embedding`."""
-    as_report = embedding == REPORT_EMBEDDING
+    as_report = embedding == PAPER_EMBEDDING
     return (
         Score("Val loss", "val_loss", None, "lower", 3, True),
         Score(f"FAD ({embedding})", "fad", None, "lower", 3, True, as_report),
@@ -146,7 +146,7 @@ def embedding_of(table: pd.DataFrame) -> str:
         raise InputError(
             f"FAD was computed in several embeddings ({', '.join(embeddings)}): delete the metrics folder and run again"
         )
-    return embeddings[0] if embeddings else REPORT_EMBEDDING
+    return embeddings[0] if embeddings else PAPER_EMBEDDING
 
 
 def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
@@ -169,9 +169,9 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         "system, that none of its samples can be heard, or, for FAD-sub, that fewer samples than a draw takes can be "
         "heard. ± is the standard error of the mean; n counts the samples with audio, missing those without."
     )
-    if embedding != REPORT_EMBEDDING:
+    if embedding != PAPER_EMBEDDING:
         sentences.append(
-            f"FAD was computed in the embedding '{embedding}', the report's in '{REPORT_EMBEDDING}'. The two cannot be "
+            f"FAD was computed in the embedding '{embedding}', the report's in '{PAPER_EMBEDDING}'. The two cannot be "
             "compared: the report's are left out."
         )
     sentences.append(

@@ -46,13 +46,13 @@ def _not_negative(eigenvalues: np.ndarray) -> np.ndarray:
     return np.clip(eigenvalues, 0, None)
 
 
-def fad(clips: Mapping[int, np.ndarray], background: Mapping[int, np.ndarray]) -> float:
-    """Fréchet audio distance: of the embeddings [·, d] of all clips from those of the background's."""
-    return frechet_distance(np.concatenate(list(clips.values())), np.concatenate(list(background.values())))
+def fad(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray]) -> float:
+    """Fréchet audio distance: of the embeddings [·, d] of all clips from those of the reference set's."""
+    return frechet_distance(np.concatenate(list(clips.values())), np.concatenate(list(reference.values())))
 
 
 def fad_sub(
-    clips: Mapping[int, np.ndarray], background: Mapping[int, np.ndarray], draws: int, size: int, seed: int
+    clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray], draws: int, size: int, seed: int
 ) -> list[float]:
     """FAD of random subsets: `draws` times `size` clips, drawn without replacement (report, Table 3).
 
@@ -63,5 +63,5 @@ def fad_sub(
     distances = []
     for draw in range(draws):
         order = np.random.default_rng(stable_seed(seed, "fad-sub", draw)).permutation(sorted(clips))
-        distances.append(fad({index: clips[index] for index in sorted(order[:size].tolist())}, background))
+        distances.append(fad({index: clips[index] for index in sorted(order[:size].tolist())}, reference))
     return distances

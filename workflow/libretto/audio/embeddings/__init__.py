@@ -8,8 +8,8 @@ def make_embedder(name: str, weights: list[str], sha256: str | None) -> Embedder
     """The embedder of that name.
 
     Args:
-        name: of the config's `metrics.fad_embedding`.
-        weights: its files and folders: none for logmel; VGGish's; for clap its checkpoint and roberta-base.
+        name: of `libretto.config.embeddings.EMBEDDINGS`.
+        weights: files and folders of its models, in the order of that table.
         sha256: what the first of them must hash to; None where that is not known.
 
     Raises:
@@ -24,4 +24,6 @@ def make_embedder(name: str, weights: list[str], sha256: str | None) -> Embedder
         from libretto.audio.embeddings.clap import Clap
 
         return Clap(*weights, sha256)
-    return LogMel()
+    if name == "logmel":
+        return LogMel()
+    raise ValueError(f"no embedding is called {name!r}")

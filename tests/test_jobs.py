@@ -1,0 +1,99 @@
+"""What jobs depend on: nothing that they read may be missing, and nothing else may rerun them."""
+
+import copy
+
+import pytest
+
+from libretto.config.jobs import (
+    command_options,
+    generating_models,
+    generating_settings,
+    scored_files,
+    text_settings,
+    training_models,
+    variant_settings,
+)
+from libretto.config.systems import systems
+
+LLAMAS_TEXT = {"max_tokens", "instruction", "instruction_without_description"}
+
+
+@pytest.fixture
+def config(config):
+    """The shipped config, its models being folders of one's own."""
+    config["sources"]["models"] = {name: {"path": f"/models/{name}"} for name in config["sources"]["models"]}
+    return config
+
+
+@pytest.mark.parametrize(
+    ("variant", "models"),
+    [
+        ("amt", {"base": "amt-large", "text_model": "llama-1b"}),
+        ("llama-3b", {"base": "llama-3b", "text_model": "llama-3b"}),
+        ("llama-3b-amt", {"base": "llama-3b", "text_model": "llama-3b", "init_from": "amt-large"}),
+    ],
+)
+def test_the_models_that_a_training_reads(config, variant, models):
+    assert training_models(config, variant, "runs/a") == {role: f"/models/{name}" for role, name in models.items()}
+
+
+def test_a_downloaded_model_is_read_where_its_rule_puts_it(config):
+    config["sources"]["models"]["llama-3b"] = {"hub": "meta-llama/Llama-3.2-3B"}
+    assert set(training_models(config, "llama-3b", "runs/a").values()) == {"runs/a/sources/models/llama-3b"}
+
+
+def test_the_models_that_a_generation_reads(config):
+    rows = systems(config)
+    assert generating_models(config, rows["amt-weighted-t1.0"], "runs/a") == {
+        "model": "runs/a/train/amt-weighted/model",
+        "text_model": "/models/llama-1b",
+    }
+    assert generating_models(config, rows["amt-unconditional-t1.0"], "runs/a") == {"model": "/models/amt-large"}
+
+
+def test_a_row_is_scored_from_what_it_has(config):
+    config["metrics"]["clap"] = True
+    needed = {name: set(scored_files(config, system, "runs/a")) for name, system in systems(config).items()}
+    assert needed["ground-truth"] == needed["ground-truth-random-text"] == {"clap"}
+    assert needed["amt-unconditional-t1.0"] == {"clap", "fad", "fad_reference"}
+    assert needed["llama-3b-amt-t1.1"] == {"clap", "fad", "fad_reference", "validation"}
+    config["metrics"]["clap"] = False
+    assert scored_files(config, systems(config)["llama-1b-t1.1"], "runs/a") == {
+        "fad": "runs/a/embeddings/llama-1b-t1.1/fad.parquet",
+        "fad_reference": "runs/a/embeddings/background/fad.parquet",
+        "validation": "runs/a/metrics/validation/llama-1b.json",
+    }
+
+
+def test_options_are_quoted_and_may_be_missing():
+    assert command_options({"model": "a b", "best": "c.json", "init-from": None}) == "--model 'a b' --best c.json"
+    assert command_options({"init-from": None}) == ""
+
+
+def test_the_texts_of_a_family(config):
+    assert text_settings(config, "amt") == {"max_tokens": 256}
+    assert text_settings(config, "llama").keys() == LLAMAS_TEXT
+
+
+def test_a_training_depends_on_its_variant_but_not_on_how_it_is_sampled(config):
+    settings = variant_settings(config, "llama-1b")
+    assert settings["text"].keys() == LLAMAS_TEXT | {"description_dropout"}
+    assert settings["variant"] == {key: config["variants"]["llama-1b"][key] for key in
+                                   ("family", "base", "init", "training")}  # fmt: skip
+    assert settings["seed"] == config["seed"]
+    changed = copy.deepcopy(config)
+    changed["variants"]["llama-1b"]["temperatures"] = [0.9]
+    changed["variants"]["amt"]["training"]["max_steps"] = changed["sampling"]["n"] = 1
+    assert variant_settings(changed, "llama-1b") == settings
+    changed["variants"]["llama-1b"]["training"]["max_steps"] = 1
+    assert variant_settings(changed, "llama-1b") != settings
+
+
+def test_a_generation_depends_on_the_kind_of_model_and_not_on_its_training(config):
+    rows = systems(config)
+    weighted = {"variant": {"family": "amt", "text_states": "weighted"}, "text": {"max_tokens": 256}}
+    assert generating_settings(config, rows["amt-weighted-t1.0"]) == weighted
+    settings = generating_settings(config, rows["llama-1b-t1.1"])
+    assert settings["variant"] == {"family": "llama"}
+    assert settings["text"].keys() == LLAMAS_TEXT
+    assert generating_settings(config, rows["amt-unconditional-t1.0"]) is None

@@ -1,0 +1,88 @@
+"""What trainings, generations and scores depend on: params and inputs of their rules, from the config alone.
+
+The Snakefile imports this module on every call: it must stay quick to import.
+"""
+
+import shlex
+from collections.abc import Mapping
+
+from libretto.config.sources import source_path
+from libretto.config.sweep import sweep_points, sweep_training
+from libretto.config.systems import FAD_REFERENCE, System
+
+
+def _text_model(config: dict, variant: str) -> str:
+    """The Llama, by its name under sources.models, whose tokenizer (and, for AMT, whose states) a variant uses."""
+    settings = config["variants"][variant]
+    return settings["text_encoder"] if settings["family"] == "amt" else settings["base"]
+
+
+def training_models(config: dict, variant: str, run: str) -> dict[str, str]:
+    """The pretrained models that a variant's training reads: `base`, `text_model` and, for `init: amt`, `init_from`.
+
+    Args:
+        config: the experiment.
+        variant: its name in the config.
+        run: the run's folder.
+    """
+    settings = config["variants"][variant]
+    models = {"base": settings["base"], "text_model": _text_model(config, variant)}
+    if settings.get("init") == "amt":
+        models["init_from"] = settings["init_from"]
+    return {role: source_path(config, name, f"{run}/sources") for role, name in models.items()}
+
+
+def text_settings(config: dict, family: str) -> dict:
+    """The keys of the config's section `text` that the prompts of a family are made with."""
+    keys = ["max_tokens", *(["instruction", "instruction_without_description"] if family == "llama" else [])]
+    return {key: config["text"][key] for key in keys}
+
+
+def variant_settings(config: dict, variant: str) -> dict:
+    """What defines a variant's training: `variant` and `text` of the config, and `seed`."""
+    settings = {key: value for key, value in config["variants"][variant].items() if key != "temperatures"}
+    text = text_settings(config, settings["family"]) | {"description_dropout": config["text"]["description_dropout"]}
+    return {"variant": settings, "text": text, "seed": config["seed"]}
+
+
+def point_settings(config: dict, name: str) -> dict:
+    """What defines one training of the search: `variant_settings` of its variant with its own section `training`."""
+    point = sweep_points(config)[name]
+    settings = variant_settings(config, point.variant)
+    training = sweep_training(point, settings["variant"]["training"], config["sweep"])
+    return settings | {"variant": settings["variant"] | {"training": training}}
+
+
+def generating_models(config: dict, system: System, run: str) -> dict[str, str]:
+    """A system's `model` and `text_model`, the Llama that reads its text; for AMT as published just the `model`."""
+    if system.variant is None:
+        return {"model": source_path(config, config["unconditional"]["base"], f"{run}/sources")}
+    reader = source_path(config, _text_model(config, system.variant), f"{run}/sources")
+    return {"model": f"{run}/train/{system.variant}/model", "text_model": reader}
+
+
+def generating_settings(config: dict, system: System) -> dict | None:
+    """What sampling reads of a system's variant and of `text`; None for AMT as published, which reads no text."""
+    if system.variant is None:
+        return None
+    variant = config["variants"][system.variant]
+    kind = {key: variant[key] for key in ("family", "text_states") if key in variant}
+    return {"variant": kind, "text": text_settings(config, variant["family"])}
+
+
+def scored_files(config: dict, system: System, run: str) -> dict[str, str]:
+    """What a system's scores need beside its samples and its audio: not every row of Table 3 has every score."""
+    files = {}
+    if system.is_sampled:
+        files["fad"] = f"{run}/embeddings/{system.name}/fad.parquet"
+        files["fad_reference"] = f"{run}/embeddings/{FAD_REFERENCE.name}/fad.parquet"
+    if system.variant is not None:
+        files["validation"] = f"{run}/metrics/validation/{system.variant}.json"
+    if config["metrics"]["clap"]:
+        files["clap"] = f"{run}/embeddings/{system.name}/clap.parquet"
+    return files
+
+
+def command_options(paths: Mapping[str, str | None]) -> str:
+    """Options `--name path` of a command, quoted for the shell; those without a path are left out."""
+    return " ".join(f"--{name} {shlex.quote(path)}" for name, path in paths.items() if path)
