@@ -146,6 +146,8 @@ def test_markdown_is_aligned_and_says_what_was_not_measured(report):
         assert len({len(line) for line in block.splitlines()}) == 1
     assert all(set(cell.strip()) == {"-", ":"} for cell in main.splitlines()[1].strip("|").split("|"))
     assert main.count("not measured") == len(SYSTEMS)
+    temperatures = [line.split("|")[2].strip() for line in main.splitlines()[2:]]
+    assert temperatures == ["", "—", "—", "1.0", "", "1.0", "1.3", "1.25", "", "1.0"]
     assert "FAD (logmel) ↓" in main
     assert "0.299" not in main  # the report's FAD of AMT, by VGGish
     assert "0.156 ± 0.003" in main  # its CLAP stays

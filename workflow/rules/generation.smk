@@ -60,6 +60,6 @@ rule ground_truth_samples:
         seed=config["seed"],
         code=code("ground_truth_samples.py"),
     message:
-        "The human music of {wildcards.system}"
+        "Ground-truth samples of {wildcards.system}"
     script:
         "../scripts/ground_truth_samples.py"

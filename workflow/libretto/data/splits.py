@@ -72,7 +72,7 @@ def assign_splits(
     chunk_tokens: int,
     long_chunks: str,
     cuts: dict[str, int],
-    background: int,
+    n_fad_reference: int,
     duplicates: dict[str, str],
     deduplicate: bool,
 ) -> Iterator[dict]:
@@ -83,7 +83,7 @@ def assign_splits(
         chunk_tokens: the length of a chunk at most.
         long_chunks: `drop` or `cut`: see `chunk_song`.
         cuts: how many songs of a split are used at most, by split: the first ones that have a chunk.
-        background: how many test songs, before the cut, are FAD's reference set.
+        n_fad_reference: how many test songs, before the cut, are FAD's reference set.
         duplicates: as `find_duplicates` gives them.
         deduplicate: whether these are dropped.
 
@@ -95,13 +95,13 @@ def assign_splits(
     for song in songs:
         split, duplicate = song["split"], duplicates.get(song["lmd_id"])
         chunks, n_dropped = chunk_song(song["tokens"], chunk_tokens, long_chunks)
-        reason, in_background = None, False
+        reason, in_fad_reference = None, False
         if not chunks:
             reason = "no-chunk"
         elif duplicate and deduplicate:
             reason = f"duplicate-{duplicate}"
         else:
-            in_background = split == "test" and usable[split] < background
+            in_fad_reference = split == "test" and usable[split] < n_fad_reference
             if split in cuts and usable[split] >= cuts[split]:
                 reason = "cut"
             usable[split] += 1
@@ -112,5 +112,5 @@ def assign_splits(
             "n_tokens": sum(map(len, chunks)),
             "duplicate": duplicate,
             "dropped": reason,
-            "background": in_background,
+            "background": in_fad_reference,
         }

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from libretto.config.sweep import Point
-from libretto.report.table import pipe_table
+from libretto.report.table import markdown_table
 
 COLUMNS = ("variant", "batch_size", "learning_rate", "max_steps", "best_step", "val_loss", "val_loss_music", "best")
 
@@ -48,4 +48,4 @@ def sweep_markdown(table: pd.DataFrame) -> str:
             losses[0] = f"**{losses[0]}**"
         numbers = (row["batch_size"], f"{row['learning_rate']:g}", row["max_steps"], row["best_step"])
         rows.append([row["variant"], *map(str, numbers), *losses])
-    return pipe_table(heading, rows) + "\n"
+    return markdown_table(heading, rows) + "\n"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import tabulate
 
 from libretto.config.embeddings import PAPER_EMBEDDING
 from libretto.config.systems import System
@@ -14,6 +15,8 @@ from libretto.errors import InputError
 DASH = "—"
 LARGE = 100  # from here on a score is shown with one decimal: FAD has the scale of its embedding
 NOT_MEASURED = "not measured"
+
+tabulate.MIN_PADDING = 0  # by default, headings are two characters wider than they need to be
 
 # The names in metrics/{system}.json that every table has, in this order; further names of the files come after them.
 METRICS = (
@@ -280,22 +283,13 @@ def to_markdown(table: pd.DataFrame, systems: Iterable[System], clap: bool, stan
         further += [[row["label"], row["temperature"], *(ours for ours, _ in row["scores"])] for row in rows]
 
     parts = [
-        pipe_table(heading, main),
-        pipe_table(further_heading, further),
+        markdown_table(heading, main),
+        markdown_table(further_heading, further),
         "\n".join(f"- {sentence}" for sentence in values["notes"]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def pipe_table(heading: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table with columns padded to one width, the first flush left, the others flush right."""
-    widths = [max(2, *(len(row[i]) for row in [heading, *rows])) for i in range(len(heading))]
-
-    def line(row: list[str]) -> str:
-        padded = [row[0].ljust(widths[0])] + [
-            text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = [":" + "-" * (widths[0] - 1)] + ["-" * (width - 1) + ":" for width in widths[1:]]
-    return "\n".join([line(heading), line(rule), *map(line, rows)])
+def markdown_table(heading: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, padded to read well as text: the first column is flush left, the others are flush right."""
+    return tabulate.tabulate(rows, heading, "pipe", disable_numparse=True, colglobalalign="right", colalign=["left"])
