@@ -7,8 +7,11 @@ import pandas as pd
 import pytest
 
 from libretto.config.systems import System
-from libretto.report.listening import COLOURS, add_samples, choose_samples, colour_classes, piano_roll, render_template
-from libretto.report.table import METRICS, REPORT, page_values
+from libretto.report.listening import COLOURS, add_samples, choose_samples, colour_classes
+from libretto.report.piano_roll import piano_roll
+from libretto.report.presentation import page_values
+from libretto.report.table import METRICS, REPORT
+from libretto.report.templates import render_template
 from libretto.tokens.vocab import DRUMS, DURATION_OFFSET, NOTE_OFFSET
 
 PIANO, VIOLIN = 0, 40

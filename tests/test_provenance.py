@@ -7,16 +7,8 @@ from pathlib import Path
 import pytest
 from rocrate.rocrate import ROCrate
 
-from libretto.provenance.crate import (
-    Job,
-    RunCrate,
-    checksum_list,
-    find_results,
-    git_commit,
-    locked_versions,
-    read_contents,
-    read_records,
-)
+from libretto.provenance.crate import RunCrate, git_commit, locked_versions
+from libretto.provenance.results import Job, checksum_list, find_results, read_contents, read_records
 
 SAMPLES = "results/r/samples/(?P<system>a|b)"
 RULES = [

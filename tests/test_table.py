@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -7,18 +6,8 @@ import pytest
 
 from libretto.config.systems import systems
 from libretto.errors import InputError
-from libretto.report.table import (
-    METRICS,
-    REPORT,
-    build_table,
-    embedding_of,
-    notes,
-    page_values,
-    read_csv,
-    read_metrics,
-    to_markdown,
-    write_csv,
-)
+from libretto.report.presentation import notes, page_values, to_markdown
+from libretto.report.table import METRICS, REPORT, build_table, embedding_of, write_csv
 
 CONFIG = {
     "unconditional": {"temperatures": [1.0]},
@@ -98,15 +87,10 @@ def test_csv_has_the_same_bytes_and_six_digits(table, tmp_path):
     write_csv(table.copy(), second)
     assert first.read_bytes() == second.read_bytes()
     assert "0.333333," in first.read_text()
-    again = read_csv(first)
+    again = pd.read_csv(first)
     assert list(again["n"]) == [16] * len(SYSTEMS)
     numbers = [name for name in table.columns if name not in ("system", "fad_embedding")]
     np.testing.assert_allclose(again[numbers].to_numpy(float), table[numbers].to_numpy(float), rtol=1e-5)
-
-
-def test_metrics_are_read_by_system(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps({"fad": None}))
-    assert read_metrics({"a": tmp_path / "a.json"}) == {"a": {"fad": None}}
 
 
 def test_scores_in_two_embeddings_are_refused(report):

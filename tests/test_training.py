@@ -23,7 +23,7 @@ import torch
 from libretto.errors import InputError
 from libretto.files import inputs_hash, remove
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
-from libretto.training import resume, trainer
+from libretto.training import result, resume, trainer
 from libretto.training.resume import (
     FINISHED,
     LOCK,
@@ -70,17 +70,22 @@ class Kill(trainer.TrainerCallback):
             raise Interrupted
 
 
+def run_until_killed(monkeypatch, step, *arguments):
+    """`run`, but killed at the end of a step."""
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "StopOnTerminate", lambda: Kill(step))
+        with pytest.raises(Interrupted):
+            run(*arguments)
+
+
 def test_an_interrupted_training_ends_like_an_undisturbed_one(make_tiny, family, songs, tmp_path, monkeypatch):
     settings = variant_settings(family)["training"]
     undisturbed = make_tiny(family)
     log = run(undisturbed, songs, settings, tmp_path / "undisturbed")
 
     folder = tmp_path / "killed"
-    with monkeypatch.context() as patch:
-        for step in (1, 3, 6):  # before the first checkpoint, after it, at the very end
-            patch.setattr(trainer, "StopOnTerminate", lambda step=step: Kill(step))
-            with pytest.raises(Interrupted):
-                run(make_tiny(family), songs, settings, folder)
+    for step in (1, 3, 6):  # before the first checkpoint, after it, at the very end
+        run_until_killed(monkeypatch, step, make_tiny(family), songs, settings, folder)
     assert newest_complete(folder, 1).name == "checkpoint-4"
     resumed = make_tiny(family)
     log_resumed = run(resumed, songs, settings, folder)
@@ -103,8 +108,8 @@ def test_the_log_falls_and_the_best_model_is_kept(make_tiny, family, songs, tmp_
     assert log[-1]["loss"] > 0
     assert log[-1]["tokens_per_s"] > 0
     assert log[-1]["memory_gb"] > 0
-    best = trainer.best_model(tmp_path)
-    scores = trainer.read_scores(best)
+    best = result.best_model(tmp_path)
+    scores = result.read_scores(best)
     assert scores["val_loss"] == min(losses)
     assert scores["step"] == log[losses.index(min(losses))]["step"]
     assert len(list(tmp_path.glob("best-*"))) == 1
@@ -130,33 +135,33 @@ def test_a_loss_that_is_no_number_ends_a_search_and_fails_a_training(make_tiny, 
     with pytest.raises(FloatingPointError):
         run(make_tiny("llama"), songs, settings, tmp_path / "training")
     log = run(make_tiny("llama"), songs, settings, tmp_path / "search", may_diverge=True)
-    assert trainer.read_scores(trainer.best_model(tmp_path / "search"))["val_loss"] == log[0]["val_loss"]
+    assert result.read_scores(result.best_model(tmp_path / "search"))["val_loss"] == log[0]["val_loss"]
 
 
 def test_only_a_better_model_replaces_the_best(make_tiny, tmp_path):
     model = make_tiny("amt").model
     for step, loss in enumerate([3.0, 2.0, 2.0, 2.5]):
-        trainer.keep_if_best(model, tmp_path, {"step": step, "val_loss": loss})
+        result.keep_if_best(model, tmp_path, {"step": step, "val_loss": loss})
     assert [path.name for path in tmp_path.iterdir()] == ["best-1-2.0"]
 
 
 def test_a_step_that_is_evaluated_again_may_be_better(make_tiny, tmp_path):
     """As after a resume, on hardware whose sums differ from time to time."""
     model = make_tiny("amt").model
-    trainer.keep_if_best(model, tmp_path, {"step": 2, "val_loss": 2.0})
+    result.keep_if_best(model, tmp_path, {"step": 2, "val_loss": 2.0})
     with torch.no_grad():
         model.lm_head.weight.add_(1)
-    trainer.keep_if_best(model, tmp_path, {"step": 2, "val_loss": 1.9})
+    result.keep_if_best(model, tmp_path, {"step": 2, "val_loss": 1.9})
     (best,) = tmp_path.iterdir()
-    assert trainer.read_scores(best) == {"step": 2, "val_loss": 1.9}
+    assert result.read_scores(best) == {"step": 2, "val_loss": 1.9}
     assert torch.equal(type(model).from_pretrained(best).lm_head.weight, model.lm_head.weight)
 
 
 def test_a_previous_best_whose_removal_was_cut_off_is_passed_over(make_tiny, tmp_path):
     model = make_tiny("amt").model
-    trainer.keep_if_best(model, tmp_path, {"step": 1, "val_loss": 2.0})
+    result.keep_if_best(model, tmp_path, {"step": 1, "val_loss": 2.0})
     (tmp_path / "best-0-3.0").mkdir()
-    assert trainer.best_model(tmp_path).name == "best-1-2.0"
+    assert result.best_model(tmp_path).name == "best-1-2.0"
 
 
 def test_accumulated_micro_batches_are_one_batch(make_tiny, family, songs, tmp_path):
@@ -232,16 +237,10 @@ def test_the_newest_whole_checkpoint_is_resumed_from(tmp_path):
 def test_a_cut_off_checkpoint_does_not_push_out_a_whole_one(make_tiny, songs, tmp_path, monkeypatch):
     """Of the two that are kept, one would be a cut-off one, the other one not marked yet."""
     settings = {**variant_settings("amt")["training"], "max_steps": 4, "eval_steps": 1}
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "StopOnTerminate", lambda: Kill(3))
-        with pytest.raises(Interrupted):
-            run(make_tiny("amt"), songs, settings, tmp_path)
+    run_until_killed(monkeypatch, 3, make_tiny("amt"), songs, settings, tmp_path)
     (tmp_path / "checkpoint-3").mkdir()
     (tmp_path / "checkpoint-1" / MARK).unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "StopOnTerminate", lambda: Kill(3))
-        with pytest.raises(Interrupted):
-            run(make_tiny("amt"), songs, settings, tmp_path)
+    run_until_killed(monkeypatch, 3, make_tiny("amt"), songs, settings, tmp_path)
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
 
 
@@ -266,10 +265,7 @@ def test_a_training_with_a_damaged_checkpoint_ends_like_an_undisturbed_one(
     run(undisturbed, songs, settings, tmp_path / "undisturbed")
     expected = weights(undisturbed)
     killed = tmp_path / "killed"
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "StopOnTerminate", lambda: Kill(5))
-        with pytest.raises(Interrupted):
-            run(make_tiny("amt"), songs, settings, killed)
+    run_until_killed(monkeypatch, 5, make_tiny("amt"), songs, settings, killed)
     for name in ("model.safetensors", "optimizer.pt"):
         folder = shutil.copytree(killed, tmp_path / name)
         file = folder / "checkpoint-4" / name
@@ -368,10 +364,7 @@ def test_the_mark_says_what_sha256sum_says(tmp_path):
 def test_a_clock_that_was_set_back_removes_no_new_checkpoint(make_tiny, songs, tmp_path, monkeypatch):
     """Those written before have later times."""
     settings = {**variant_settings("amt")["training"], "max_steps": 4, "eval_steps": 1}
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "StopOnTerminate", lambda: Kill(3))
-        with pytest.raises(Interrupted):
-            run(make_tiny("amt"), songs, settings, tmp_path)
+    run_until_killed(monkeypatch, 3, make_tiny("amt"), songs, settings, tmp_path)
     tomorrow = time.time() + 86_400
     for path in tmp_path.rglob("*"):
         os.utime(path, (tomorrow, tomorrow))
@@ -396,7 +389,7 @@ def test_files_have_the_mode_that_the_umask_leaves(file_mode, make_tiny, songs, 
     """On a cluster, others of the group have to read the models too."""
     settings = {**variant_settings("llama")["training"], "max_steps": 2}
     log = run(make_tiny("llama"), songs, settings, tmp_path / "training")
-    trainer.write_result(tmp_path / "training", log, with_model=True)
+    result.write_result(tmp_path / "training", log, with_model=True)
     model = tmp_path / "training" / FINISHED / "model"
     snakemake = SimpleNamespace(
         input=SimpleNamespace(model=model, text_model=llama_folder),

@@ -23,13 +23,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
 from libretto.data.archive import read_archive
-from libretto.data.pairs import pair, read_midicaps, split_of_digit
+from libretto.data.pairs import pair, read_midicaps
 from libretto.errors import InputError
 
 MAX_SECONDS = 1
 FINE = {"archives", "headers", "song", "no-file", "unsafe-name", "name", "size", "duplicate", "refused"}
 FINE |= {"files", "pair", "no-caption", "no-midi", "no-midicaps-row"}
-SPLIT_OF = split_of_digit({"train": "0123456789abcd", "valid": "e", "test": "f"})
+SPLIT_OF = dict.fromkeys("0123456789abcd", "train") | {"e": "valid", "f": "test"}
 
 KEYS = ["path", "size", "linkpath", "mtime", "uid", "comment", "hdrcharset"]
 KEYS += ["GNU.sparse.map", "GNU.sparse.size", "GNU.sparse.major", "GNU.sparse.realsize", "GNU.sparse.numbytes"]

@@ -1,11 +1,13 @@
 """Reads the results table, writes the figure of its scores beside the report's."""
 
+import pandas as pd
+
 from libretto.config.systems import System
 from libretto.log import start_log
 from libretto.report.figures import plot_scores, save
-from libretto.report.table import embedding_of, read_csv
+from libretto.report.table import embedding_of
 
 start_log(snakemake.log[0])
-table = read_csv(snakemake.input.table)
+table = pd.read_csv(snakemake.input.table)
 systems = [System(**system) for system in snakemake.params.systems]
 save(plot_scores(table, systems, embedding_of(table)), snakemake.output)

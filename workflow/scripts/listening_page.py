@@ -8,8 +8,9 @@ import pandas as pd
 from libretto.audio.manifest import read_renderings
 from libretto.config.systems import System
 from libretto.log import start_log
-from libretto.report.listening import add_samples, choose_samples, render_template
-from libretto.report.table import page_values, read_csv
+from libretto.report.listening import add_samples, choose_samples
+from libretto.report.presentation import page_values
+from libretto.report.templates import render_template
 
 start_log(snakemake.log[0])
 params = snakemake.params
@@ -53,5 +54,5 @@ figures = [
     {"file": Path(path).relative_to(page.parent).as_posix(), "caption": caption}
     for path, caption in zip(snakemake.input.figures, params.captions, strict=True)
 ]
-values = page_values(read_csv(snakemake.input.table), systems, params.clap, params.standins)
+values = page_values(pd.read_csv(snakemake.input.table), systems, params.clap, params.standins)
 page.write_text(render_template(snakemake.input.template, run=params.run, prompts=prompts, figures=figures, **values))

@@ -4,7 +4,7 @@ import logging
 
 from tqdm import tqdm
 
-from libretto.data.pairs import pair, read_midicaps, split_of_digit
+from libretto.data.pairs import pair, read_midicaps
 from libretto.errors import InputError
 from libretto.files import written_whole
 from libretto.log import start_log
@@ -12,7 +12,7 @@ from libretto.tables import DROPPED, PAIRS, TableWriter, read_rows
 
 
 def main(midicaps, members, splits, pairs_path, unpaired_path):
-    split_of = split_of_digit(splits)
+    split_of = {digit: split for split, digits in splits.items() for digit in digits}
     with (
         written_whole(pairs_path, unpaired_path) as (pairs_part, unpaired_part),
         TableWriter(pairs_part, PAIRS) as pairs,

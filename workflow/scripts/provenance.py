@@ -5,15 +5,8 @@ from pathlib import Path
 import yaml
 
 from libretto.log import start_log
-from libretto.provenance.crate import (
-    RunCrate,
-    checksum_list,
-    find_results,
-    git_commit,
-    locked_versions,
-    read_contents,
-    read_records,
-)
+from libretto.provenance.crate import RunCrate, git_commit, locked_versions
+from libretto.provenance.results import checksum_list, find_results, read_contents, read_records
 
 start_log(snakemake.log[0])
 params, lock = snakemake.params, snakemake.input.lock

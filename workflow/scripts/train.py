@@ -20,8 +20,9 @@ from libretto.log import start_log
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
 from libretto.models.device import select_device
 from libretto.models.variants import base_model, make_variant
+from libretto.training.result import write_result
 from libretto.training.resume import FINISHED, damage, link_tree, locked, remove_all_but_finished
-from libretto.training.trainer import train, write_result
+from libretto.training.trainer import train
 
 logger = logging.getLogger("libretto")
 

@@ -51,20 +51,6 @@ def _read_row(line: str, where: str) -> dict:
     return row
 
 
-def split_of_digit(splits: dict[str, str]) -> dict[str, str]:
-    """The split that each first hex digit belongs to, from the config's `data.splits`.
-
-    Raises:
-        InputError: two splits have a digit in common.
-    """
-    split_of = {}
-    for split, digits in splits.items():
-        for digit in digits:
-            if split_of.setdefault(digit, split) != split:
-                raise InputError(f"data.splits: {digit!r} is in {split_of[digit]!r} and in {split!r}; leave it in one")
-    return split_of
-
-
 def pair(
     rows: Iterable[dict], members: Iterable[dict], split_of: dict[str, str], drop: Callable[[dict], None]
 ) -> Iterator[dict]:

@@ -3,9 +3,6 @@
 The crate's metadata file lies in a folder of its own, so the files it describes have ids that start with `../`.
 """
 
-import base64
-import hashlib
-import json
 import mimetypes
 import os
 import platform
@@ -13,8 +10,6 @@ import re
 import subprocess
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,9 +17,8 @@ from rocrate.model.computerlanguage import snakemake as snakemake_language
 from rocrate.model.contextentity import ContextEntity
 from rocrate.model.data_entity import DataEntity
 from rocrate.rocrate import ROCrate
-from tqdm import tqdm
 
-from libretto.files import file_sha256
+from libretto.provenance.results import Content, Job
 
 WORKFLOW_PROFILE = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
 PROFILES = (
@@ -34,94 +28,6 @@ PROFILES = (
 )
 CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"  # defines sha256 and more
 REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Content:
-    """What lies at a path: its size and its SHA-256, and for a folder how many files.
-
-    The digest of a folder is that of its listing: a line `<sha256>  <path in the folder>` per file, sorted by path,
-    as `sha256sum` prints them.
-    """
-
-    sha256: str
-    size: int
-    files: dict[str, str] | None = None
-
-
-@dataclass(frozen=True, order=True)
-class Job:
-    """One job of the run: its rule and its wildcards, sorted by name."""
-
-    rule: str
-    wildcards: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def name(self) -> str:
-        """As people write it: `generate system=amt-t1.0`."""
-        return " ".join([self.rule, *(f"{name}={value}" for name, value in self.wildcards)])
-
-
-def read_contents(paths: Iterable[str | Path], threads: int) -> dict[str, Content]:
-    """Hash files and folders, several at a time, with a progress bar."""
-    paths = [Path(path) for path in paths]
-    files = {path: sorted(p for p in path.rglob("*") if p.is_file()) for path in paths if path.is_dir()}
-    single = sorted({path for path in paths if path.is_file()} | {file for found in files.values() for file in found})
-    with ThreadPoolExecutor(threads) as pool:
-        digests = dict(zip(single, tqdm(pool.map(file_sha256, single), total=len(single), unit="file"), strict=True))
-    contents = {}
-    for path in paths:
-        if path in files:
-            listing = {file.relative_to(path).as_posix(): digests[file] for file in files[path]}
-            text = "".join(f"{digest}  {name}\n" for name, digest in sorted(listing.items()))
-            size = sum(file.stat().st_size for file in files[path])
-            contents[str(path)] = Content(hashlib.sha256(text.encode()).hexdigest(), size, listing)
-        else:
-            contents[str(path)] = Content(digests[path], path.stat().st_size)
-    return contents
-
-
-def find_results(folder: str | Path, rules: Sequence[Mapping]) -> dict[str, Job]:
-    """The outputs of the run's rules that exist, and the job that made each.
-
-    Args:
-        folder: of the run; paths in `rules` start with it.
-        rules: each with `name` and `outputs`, regular expressions that an output's path matches from the start.
-
-    Returns:
-        Job by path, sorted by path; an output folder is one entry. Files of no rule (logs, checkpoints, what an
-        earlier config left) are not results.
-    """
-    patterns = [(re.compile(pattern), rule["name"]) for rule in rules for pattern in rule["outputs"]]
-    results: dict[str, Job] = {}
-
-    def visit(path: str) -> None:
-        found = ((rule, pattern.match(path)) for pattern, rule in patterns)
-        rule, match = next(((rule, match) for rule, match in found if match), (None, None))
-        if match:
-            results[path] = Job(rule, tuple(sorted(match.groupdict().items())))
-        elif os.path.isdir(path):
-            for name in sorted(os.listdir(path)):
-                visit(f"{path}/{name}")
-
-    visit(Path(folder).as_posix())
-    return results
-
-
-def read_records(folder: str | Path) -> dict[str, dict]:
-    """Snakemake's own records of finished jobs, by output path: inputs, and when the job began and ended.
-
-    Args:
-        folder: `.snakemake/metadata`; where it does not exist (metadata switched off, or kept in a database) there
-            are none, and the crate says by which rule a file was made but not when.
-    """
-    records = {}
-    for path in sorted(Path(folder).rglob("*")):
-        if path.is_file():
-            # The name is the output's path in base 64; a long one is spread over folders that begin with "@".
-            encoded = "".join(part.removeprefix("@") for part in path.relative_to(folder).parts)
-            records[base64.b64decode(encoded).decode()] = json.loads(path.read_text())
-    return records
 
 
 def locked_versions(lock: str | Path) -> dict[str, str]:
@@ -136,17 +42,6 @@ def git_commit(folder: str | Path) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def checksum_list(contents: Mapping[str, Content], folder: str | Path) -> str:
-    """Every single file under `folder` as a line for `sha256sum --check`, called in `folder`."""
-    lines = {}
-    for path, content in contents.items():
-        if Path(path).is_relative_to(folder):
-            name = Path(path).relative_to(folder).as_posix()
-            inside = {name: content.sha256} if content.files is None else content.files
-            lines |= inside if content.files is None else {f"{name}/{file}": sha for file, sha in inside.items()}
-    return "".join(f"{sha}  {name}\n" for name, sha in sorted(lines.items()))
 
 
 class RunCrate:

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from libretto.config.sweep import Point
 from libretto.config.systems import System
-from libretto.report.table import scores
+from libretto.report.presentation import scores
 
 # Okabe and Ito's palette: told apart with any kind of colour vision. Marks differ too, for print without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -3,22 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import jinja2
 import numpy as np
 import pandas as pd
 
 from libretto.config.systems import System
+from libretto.report.piano_roll import Roll, piano_roll
 from libretto.tokens.instruments import INSTRUMENT_NAMES, midicaps_name
 from libretto.tokens.reference import valid_events
 from libretto.tokens.vocab import DRUMS, PITCHES, TICKS_PER_SECOND
 
 COLOURS = 9  # classes c0..c8 in style.css; drums have their own, further instruments share the last one
 OTHERS_LISTED = 6  # instruments of a sample that nobody asked for
-LEAST_RANGE = 24  # semitones that a piano roll shows at least, so that a single line does not fill it
-DRUM_LANE_GAP = 3  # rows between the melodic instruments and the drums
-GRID_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -36,38 +32,6 @@ class Instrument:
         return {(True, True): "wanted, heard", (True, False): "wanted, not heard"}.get(
             (self.wanted, self.heard), "not asked for"
         )
-
-
-@dataclass(frozen=True)
-class Roll:
-    """A piano roll as SVG paths: x in ticks from the first onset, y in semitones from the highest pitch, drums below.
-
-    Attributes:
-        first_onset: in ticks; x = 0.
-        width: ticks from the first onset to the end of the last note.
-        height: rows.
-        paths: pairs of colour class and path data.
-        drum_line: row of the line above the drums; None where there are none.
-        octaves: rows of the Cs.
-    """
-
-    first_onset: int
-    width: int
-    height: int
-    paths: list[tuple[str, str]]
-    drum_line: float | None
-    octaves: list[int]
-
-    @property
-    def seconds(self) -> float:
-        """How long the music lasts."""
-        return self.width / TICKS_PER_SECOND
-
-    @property
-    def grid(self) -> list[int]:
-        """Ticks of the vertical lines."""
-        step = GRID_SECONDS * TICKS_PER_SECOND
-        return list(range(step, self.width, step))
 
 
 @dataclass(frozen=True)
@@ -105,52 +69,6 @@ class Prompt:
     facts: list[tuple[str, str]]
     wanted: list[str]
     samples: list[Sample] = field(default_factory=list)
-
-
-def piano_roll(events: np.ndarray, colours: Mapping[str, str]) -> Roll | None:
-    """Draw `events`, int [n, 3] as `valid_events` gives them, in the `colours` of their instruments' names.
-
-    Returns:
-        None where there are no events.
-    """
-    if not len(events):
-        return None
-    onsets, durations, notes = events.T
-    instruments, pitches = np.divmod(notes, PITCHES)
-    first_onset = int(onsets.min())
-    onsets = onsets - first_onset
-    # A note of no length still sounds: it gets one tick, or it could not be seen.
-    durations = np.maximum(durations, 1)
-    melodic = instruments != DRUMS
-    top, bottom = _pitch_range(pitches[melodic])
-    melodic_rows = top - bottom + 1
-    rows = np.where(melodic, top - pitches, 0)
-    height, drum_line = melodic_rows, None
-    if not melodic.all():
-        kinds, ranks = np.unique(-pitches[~melodic], return_inverse=True)
-        rows[~melodic] = melodic_rows + DRUM_LANE_GAP + ranks
-        height = melodic_rows + DRUM_LANE_GAP + len(kinds)
-        drum_line = melodic_rows + DRUM_LANE_GAP / 2
-    paths: dict[str, list[str]] = {}
-    for onset, duration, row, instrument in zip(onsets, durations, rows, instruments, strict=True):
-        paths.setdefault(colours[INSTRUMENT_NAMES[instrument]], []).append(f"M{onset} {row}h{duration}v1h-{duration}z")
-    return Roll(
-        first_onset=first_onset,
-        width=int((onsets + durations).max()),
-        height=int(height),
-        paths=[(colour, "".join(parts)) for colour, parts in sorted(paths.items())],
-        drum_line=drum_line,
-        octaves=[top - pitch for pitch in range(bottom, top + 1) if pitch % 12 == 0],
-    )
-
-
-def _pitch_range(pitches: np.ndarray) -> tuple[int, int]:
-    """The highest and the lowest pitch to show: with one semitone around them, and `LEAST_RANGE` at least."""
-    if not len(pitches):
-        return 0, 0
-    low, high = int(pitches.min()) - 1, int(pitches.max()) + 1
-    missing = max(0, LEAST_RANGE - (high - low))
-    return high + missing // 2, low - (missing + 1) // 2
 
 
 def by_notes(heard: Counter) -> list[str]:
@@ -267,17 +185,3 @@ def _heard(events: np.ndarray) -> Counter:
     for number, count in zip(numbers, counts, strict=True):
         heard[INSTRUMENT_NAMES[number]] += int(count)
     return heard
-
-
-def render_template(template: str | Path, **values) -> str:
-    """Fill in a template; it may include others of its folder. Text is escaped."""
-    template = Path(template)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(template.name).render(**values)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from libretto.config.sweep import Point
-from libretto.report.table import markdown_table
+from libretto.report.presentation import markdown_table
 
 COLUMNS = ("variant", "batch_size", "learning_rate", "max_steps", "best_step", "val_loss", "val_loss_music", "best")
 

@@ -1,22 +1,12 @@
 """The results table: a row per system, this run's figures beside the report's (report, Table 3)."""
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-import tabulate
 
 from libretto.config.embeddings import PAPER_EMBEDDING
-from libretto.config.systems import System
 from libretto.errors import InputError
-
-DASH = "—"
-LARGE = 100  # from here on a score is shown with one decimal: FAD has the scale of its embedding
-NOT_MEASURED = "not measured"
-
-tabulate.MIN_PADDING = 0  # by default, headings are two characters wider than they need to be
 
 # The names in metrics/{system}.json that every table has, in this order; further names of the files come after them.
 METRICS = (
@@ -52,57 +42,6 @@ REPORT = (
 )
 
 
-@dataclass(frozen=True)
-class Score:
-    """One score as the table shows it.
-
-    Attributes:
-        title: its heading.
-        value: the column that holds it.
-        error: the column of its standard error of the mean; None where it has none.
-        better: which way is better, "lower" or "higher"; None where neither is.
-        digits: after the decimal point.
-        in_report: whether the report's Table 3 has it too, in columns `report_...`.
-        comparable: whether the report's figure may stand beside this run's.
-    """
-
-    title: str
-    value: str
-    error: str | None
-    better: str | None
-    digits: int
-    in_report: bool
-    comparable: bool = True
-
-    @property
-    def heading(self) -> str:
-        """The title with an arrow towards the better values, as in the report."""
-        return self.title + {"lower": " ↓", "higher": " ↑", None: ""}[self.better]
-
-
-def scores(embedding: str) -> tuple[Score, ...]:
-    """The scores of Table 3, then those that this project adds; FAD's headings name the `embedding`."""
-    as_report = embedding == PAPER_EMBEDDING
-    return (
-        Score("Val loss", "val_loss", None, "lower", 3, True),
-        Score(f"FAD ({embedding})", "fad", None, "lower", 3, True, as_report),
-        Score(f"FAD-sub ({embedding})", "fad_sub_mean", "fad_sub_sem", "lower", 3, True, as_report),
-        Score("CLAP", "clap_mean", "clap_sem", "higher", 3, True),
-        Score("Val loss, music", "val_loss_music", None, "lower", 3, False),
-        Score("… random text", "val_loss_music_random_text", None, None, 3, False),
-        Score("Notes / sample", "notes_per_sample", "notes_per_sample_sem", None, 1, False),
-        Score("Invalid events", "invalid_share", "invalid_share_sem", "lower", 3, False),
-        Score("Instr. precision", "instrument_precision", "instrument_precision_sem", "higher", 3, False),
-        Score("Instr. recall", "instrument_recall", "instrument_recall_sem", "higher", 3, False),
-        Score("Instr. F1", "instrument_f1", "instrument_f1_sem", "higher", 3, False),
-    )
-
-
-def read_metrics(paths: Mapping[str, str | Path]) -> dict[str, dict]:
-    """The content of metrics/{system}.json by system."""
-    return {system: json.loads(Path(path).read_text()) for system, path in paths.items()}
-
-
 def build_table(metrics: Mapping[str, dict], report: pd.DataFrame) -> pd.DataFrame:
     """The table of all systems.
 
@@ -133,11 +72,6 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def read_csv(path: str | Path) -> pd.DataFrame:
-    """The table as `write_csv` wrote it."""
-    return pd.read_csv(path)
-
-
 def embedding_of(table: pd.DataFrame) -> str:
     """The embedding in which FAD was computed.
 
@@ -150,146 +84,3 @@ def embedding_of(table: pd.DataFrame) -> str:
             f"FAD was computed in several embeddings ({', '.join(embeddings)}): delete the metrics folder and run again"
         )
     return embeddings[0] if embeddings else PAPER_EMBEDDING
-
-
-def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
-    """What a reader has to know beside the figures: sentences in Markdown without markup.
-
-    Args:
-        table: of `build_table`.
-        clap: the config's `metrics.clap`.
-        standins: whether the run's sources are the project's own stand-ins.
-    """
-    embedding = embedding_of(table)
-    sentences = []
-    if standins:
-        sentences.append(
-            "This run used stand-ins for some or all of its sources: a small composed corpus, tiny models. Its figures "
-            "show that every step of the pipeline works; they say nothing about how good the report's models are."
-        )
-    sentences.append(
-        "Columns 'report' are the figures of the report's Table 3; a dash means that the score is not defined for the "
-        "system, that none of its samples can be heard, or, for FAD-sub, that fewer samples than a draw takes can be "
-        "heard. ± is the standard error of the mean; n counts the samples with audio, missing those without."
-    )
-    if embedding != PAPER_EMBEDDING:
-        sentences.append(
-            f"FAD was computed in the embedding '{embedding}', the report's in '{PAPER_EMBEDDING}'. The two cannot be "
-            "compared: the report's are left out."
-        )
-    sentences.append(
-        "FAD-sub is the mean FAD of random subsets of a system's samples. Its ± is over those subsets, as in the "
-        "report. They overlap, so it is smaller than the spread over newly generated samples (2.6 times, in a "
-        "simulation at the report's sizes): two systems further apart than their ± may still be equally good."
-    )
-    if clap:
-        sentences.append(
-            "CLAP compares each description with windows of 10 s that cover the clip, and takes their mean. The report "
-            "has one random window of each clip, whose expected value this estimates."
-        )
-    else:
-        sentences.append("CLAP was not measured: it is switched off in the config (metrics.clap).")
-    sentences += [
-        "The validation losses of the two families cannot be compared: Llama's is over text and music. 'Val loss, "
-        "music' is over the music alone in both; '… random text' is that with the description of another song each: "
-        "the higher above the other, the more use the model makes of the text.",
-        "Instrument (instr.) precision, recall and F1 compare what sounds with a description's instruments. It names "
-        "five at most, so that music with more cannot reach a precision of 1.",
-    ]
-    return sentences
-
-
-def cells(row: Mapping, score: Score, clap: bool) -> tuple[str, str]:
-    """One score of one row as text: this run's and the report's, each `mean ± SEM` where it has an error."""
-    report = DASH
-    if score.in_report and score.comparable:
-        report = _number(row, f"report_{score.value}", score.error and f"report_{score.error}", score.digits)
-    if score.value == "clap_mean" and not clap:
-        return NOT_MEASURED, report
-    return _number(row, score.value, score.error, score.digits), report
-
-
-def _number(row: Mapping, value: str, error: str | None, digits: int) -> str:
-    if pd.isna(row[value]):
-        return DASH
-    digits = digits if abs(row[value]) < LARGE else min(digits, 1)
-    text = f"{row[value]:.{digits}f}"
-    if error is not None and not pd.isna(row[error]):
-        text += f" ± {row[error]:.{digits}f}"
-    return text
-
-
-def grouped(
-    table: pd.DataFrame, systems: Iterable[System], columns: Iterable[Score], clap: bool
-) -> list[tuple[str, list[dict]]]:
-    """The rows under Table 3's headings, as text.
-
-    Returns:
-        Pairs of heading and rows; a row has `label`, `temperature`, `n`, `missing` and `scores`, a list with
-        a pair (this run's, the report's) for each of `columns`.
-    """
-    rows = table.set_index("system").to_dict("index")
-    groups: dict[str, list[dict]] = {}
-    for system in systems:
-        row = rows[system.name]
-        groups.setdefault(system.group, []).append(
-            {
-                "system": system.name,
-                "label": system.label,
-                "temperature": DASH if system.temperature is None else str(float(system.temperature)),
-                "n": _number(row, "n", None, 0),
-                "missing": _number(row, "n_missing", None, 0),
-                "scores": [cells(row, score, clap) for score in columns],
-            }
-        )
-    return list(groups.items())
-
-
-def page_values(table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool) -> dict:
-    """What the templates need to show the table: the report's scores, the further ones, the notes."""
-    systems = list(systems)
-    columns = scores(embedding_of(table))
-    main = [score for score in columns if score.in_report]
-    further = [score for score in columns if not score.in_report]
-    return {
-        "systems": systems,
-        "main_columns": main,
-        "main": grouped(table, systems, main, clap),
-        "further_columns": further,
-        "further": grouped(table, systems, further, clap),
-        "notes": notes(table, clap, standins),
-        "standins": standins,
-    }
-
-
-def to_markdown(table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool) -> str:
-    """The table as Markdown that also reads well in a terminal: the report's scores, the further ones, the notes."""
-    values = page_values(table, systems, clap, standins)
-    heading = ["Model", "Temp."]
-    for score in values["main_columns"]:
-        heading += [score.heading, "report"]
-    heading += ["n", "missing"]
-    main = []
-    for group, rows in values["main"]:
-        main.append([f"**{group}**"] + [""] * (len(heading) - 1))
-        for row in rows:
-            pairs = [text for pair in row["scores"] for text in pair]
-            main.append([row["label"], row["temperature"], *pairs, row["n"], row["missing"]])
-
-    further_heading = ["Model", "Temp.", *(score.heading for score in values["further_columns"])]
-    further = []
-    for group, rows in values["further"]:
-        further.append([f"**{group}**"] + [""] * (len(further_heading) - 1))
-        further += [[row["label"], row["temperature"], *(ours for ours, _ in row["scores"])] for row in rows]
-
-    parts = [
-        markdown_table(heading, main),
-        markdown_table(further_heading, further),
-        "\n".join(f"- {sentence}" for sentence in values["notes"]),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def markdown_table(heading: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, padded to read well as text: the first column is flush left, the others are flush right."""
-    return tabulate.tabulate(rows, heading, "pipe", disable_numparse=True, colglobalalign="right", colalign=["left"])

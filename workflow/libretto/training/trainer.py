@@ -1,35 +1,26 @@
 """Training with the HF Trainer: the same batches on any number of GPUs, exact resume, the best model kept."""
 
-import json
 import logging
 import math
 import os
 import resource
-import shutil
 import signal
 import sys
 import time
 from functools import partial
 from pathlib import Path
 
-import pandas
 import torch
 from torch import distributed
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from libretto.errors import InputError
-from libretto.files import follow_umask, remove
+from libretto.files import follow_umask
 from libretto.models.attention import CAUSAL
 from libretto.models.batches import MiddleChunks, TrainingChunks
 from libretto.models.variants import Variant
-from libretto.training.resume import (
-    FINISHED,
-    link_tree,
-    mark_complete,
-    newest_complete,
-    remove_damaged,
-    remove_old,
-)
+from libretto.training.result import keep_if_best, merge_log
+from libretto.training.resume import mark_complete, newest_complete, remove_damaged, remove_old
 from libretto.training.validation import validation_loss
 
 LOG_STEPS = 10
@@ -278,85 +269,6 @@ class StopOnTerminate(TrainerCallback):
             control.should_save = control.should_training_stop = True
         if terminated or state.global_step == state.max_steps:
             control.should_log = True
-
-
-def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> None:
-    """Keep `model` under `folder` if its `val_loss` is lower than the kept model's."""
-    kept = best_model(folder)
-    if kept is not None and not scores["val_loss"] < read_scores(kept)["val_loss"]:  # a NaN is no better either
-        return
-    # A resumed training reaches the same step again: its model gets another name, so that the previous one stays until
-    # the new one is whole.
-    target = folder / f"best-{scores['step']}-{scores['val_loss']!r}"
-    partial = target.with_name(f"partial-{target.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    follow_umask(partial)
-    (partial / "scores.json").write_text(json.dumps(scores))
-    partial.rename(target)
-    for path in folder.glob("best-*"):
-        if path != target:
-            remove(path)
-
-
-def best_model(folder: Path) -> Path | None:
-    """The folder of the best model so far; None if there is none."""
-    whole = (path.parent for path in folder.glob("best-*/scores.json"))  # not one whose removal was interrupted
-    return min(whole, key=lambda path: read_scores(path)["val_loss"], default=None)
-
-
-def read_scores(kept: Path) -> dict:
-    """The step and the validation losses of a kept model."""
-    return json.loads((kept / "scores.json").read_text())
-
-
-def write_result(folder: Path, log: list[dict], with_model: bool) -> None:
-    """Put a finished training's result where a later call finds it: `FINISHED` in its folder, which appears whole.
-
-    Args:
-        folder: the training's.
-        log: what `train` returned.
-        with_model: whether the best model and the TensorBoard events are part of it; its scores and the log always are.
-    """
-    partial = folder / f"partial-{FINISHED}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    kept = best_model(folder)
-    if with_model:
-        link_tree(kept, partial / "model")
-        (partial / "model" / "scores.json").unlink()
-        link_tree(folder / "tensorboard", partial / "tensorboard")
-    (partial / "best.json").write_text(json.dumps(read_scores(kept), indent=1) + "\n")
-    pandas.DataFrame(log).to_parquet(partial / "log.parquet", index=False)
-    mark_complete(partial)
-    partial.rename(folder / FINISHED)
-
-
-def merge_log(history: list[dict], epochs_per_step: float) -> list[dict]:
-    """The Trainer's log as one row per step: losses, rate, speed, memory; None where not logged.
-
-    Args:
-        history: the `log_history` of the Trainer's state.
-        epochs_per_step: batch size over songs; the Trainer's own epoch is the whole training.
-    """
-    names = {
-        "loss": "loss",
-        "eval_loss": "val_loss",
-        "eval_loss_music": "val_loss_music",
-        "learning_rate": "lr",
-        "grad_norm": "grad_norm",
-        "tokens_per_s": "tokens_per_s",
-        "seconds": "seconds",
-        "memory_gb": "memory_gb",
-    }
-    rows: dict[int, dict] = {}
-    for entry in history:
-        values = {names[key]: float(value) for key, value in entry.items() if key in names}
-        if values:
-            step = entry["step"]
-            empty = {"step": step, "epoch": step * epochs_per_step, **dict.fromkeys(names.values())}
-            rows.setdefault(step, empty).update(values)
-    return [rows[step] for step in sorted(rows)]
 
 
 def peak_memory() -> int:
