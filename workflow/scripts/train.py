@@ -96,6 +96,5 @@ if __name__ == "__main__":
     parser.add_argument("--log-file", required=True, help="written along the way")
     arguments = parser.parse_args()
     arguments.rank, arguments.local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
-    log_file = arguments.log_file if arguments.rank == 0 else f"{arguments.log_file}.{arguments.rank}"
-    start_log(log_file)
+    start_log(arguments.log_file if arguments.rank == 0 else f"{arguments.log_file}.{arguments.rank}")
     main(arguments)
