@@ -126,3 +126,24 @@ def test_a_corpus_of_ones_own_as_written(tmp_path):
     assert dropped == {lmd_id: expected[lmd_id] for lmd_id in unusable}
     assert job_counts(plan)["train"] == 5
     assert not job_counts(plan).keys() & {"download_lmd", "download_midicaps", "shard", "tokenize"}
+
+
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), FOLDER / "README.md"]
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments of a page's headings, as GitHub derives them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_the_repository_lead_somewhere(page):
+    shown = re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", shown):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, fragment = target.partition("#")
+        goal = page.parent / path if path else page
+        assert goal.exists(), target
+        assert not fragment or fragment in anchors(goal), target
