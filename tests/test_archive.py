@@ -12,7 +12,7 @@ from libretto.data.archive import read_archive
 from libretto.errors import InputError
 from tests.bench import fuzz_input
 from tests.bench.fuzz_input import header, pax_record, with_checksum
-from tests.realmidi import FOLDER, midi_files, needs_realmidi
+from tests.realmidi import FOLDER, midi_files
 
 IDS = [f"{digit}{index:031x}" for index, digit in enumerate("0123456789abcdef")]
 
@@ -343,6 +343,5 @@ def test_a_size_in_a_pax_header_counts_as_for_gnu_tar(tmp_path):
         assert subprocess.run(["tar", "-xzOf", path, name], check=True, capture_output=True).stdout == midi
 
 
-@needs_realmidi
 def test_real_files_are_those_that_tarfile_reads():
     assert {member.lmd_id: member.midi for member in read_archive(FOLDER / "lmd.tar.gz")} == midi_files()

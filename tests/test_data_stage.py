@@ -13,7 +13,7 @@ import pytest
 from libretto.data.splits import chunk_song
 from tests.checkout import ROOT, jobs_of, snakemake
 from tests.corpus import write_archive
-from tests.realmidi import FOLDER, manifest, needs_realmidi
+from tests.realmidi import FOLDER, manifest
 
 HEX_DIGITS = "0123456789abcdef"
 SPLIT_OF = dict.fromkeys(HEX_DIGITS, "train") | {"e": "valid", "f": "test"}
@@ -54,7 +54,6 @@ def real(tmp_path_factory):
     return folder
 
 
-@needs_realmidi
 @pytest.mark.slow
 def test_every_real_file_has_the_references_tokens_or_its_reason(real):
     songs = {song["lmd_id"]: song for digit in HEX_DIGITS for song in read(real, f"tokens/{digit}")}
@@ -74,7 +73,6 @@ def test_every_real_file_has_the_references_tokens_or_its_reason(real):
     assert sum(reason == "no-midi" for reason in dropped.values()) == 3
 
 
-@needs_realmidi
 @pytest.mark.slow
 def test_every_real_file_and_caption_is_in_one_split_or_dropped(real):
     splits = {split: read(real, f"splits/{split}") for split in ("train", "valid", "test", "background")}
@@ -98,7 +96,6 @@ def test_every_real_file_and_caption_is_in_one_split_or_dropped(real):
     assert summary["songs_before_cut"] == len(kept) + summary["dropped"]["split"]["cut"]
 
 
-@needs_realmidi
 @pytest.mark.slow
 def test_chunks_of_real_songs_are_those_of_their_tokens(real):
     tokens = {song["lmd_id"]: song["tokens"] for song in read(real, "tokens/f")}

@@ -20,7 +20,7 @@ from libretto.tokens.vocab import (
     REST,
     SEPARATOR,
 )
-from tests.realmidi import manifest, midi_files, needs_realmidi
+from tests.realmidi import manifest, midi_files
 from tests.smf import files, hostile_files, meta, midi_file, number, off, on, program, tempo, track
 from tests.smf import sysex as system_exclusive
 
@@ -180,7 +180,6 @@ def test_compiled_outcomes_equal_midos_on_hostile_files(data, inserted, position
     assert outcome(compiled.midi_to_tokens_compiled, data) == outcome(reference.midi_to_tokens_mido, data)
 
 
-@needs_realmidi
 def test_real_files_have_the_references_outcome():
     expected = manifest()
     for lmd_id, data in midi_files().items():
@@ -191,7 +190,6 @@ def test_real_files_have_the_references_outcome():
             assert len(found) == 3 * int(expected[lmd_id]["n_events"] or 0)
 
 
-@needs_realmidi
 def test_mutated_copies_of_real_files_have_midos_outcome():
     draw = random.Random(0)
     small = [data for data in midi_files().values() if 0 < len(data) < 12_000]

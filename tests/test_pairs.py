@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from libretto.data.pairs import pair, read_midicaps
 from libretto.errors import InputError
 from tests.bench import fuzz_input
-from tests.realmidi import FOLDER, needs_realmidi
+from tests.realmidi import FOLDER
 
 SPLIT_OF = dict.fromkeys("0123456789abcd", "train") | {"e": "valid", "f": "test"}
 IDS = [f"{digit}{digit * 31}" for digit in "0123456789abcdef"]
@@ -101,7 +101,6 @@ def test_other_captions_stay_as_they_are(caption):
     assert all((found["key"], found["mood"]) == (caption, [caption]) for found in pairs)
 
 
-@needs_realmidi
 def test_captions_of_real_files_stay_as_they_are():
     rows = [json.loads(line) for line in (FOLDER / "train.json").read_bytes().splitlines()]
     ids = [song["location"][-36:-4] for song in rows]

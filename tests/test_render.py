@@ -22,7 +22,7 @@ from libretto.tokens import compiled, reference
 from libretto.tokens.midi_writer import events_to_midi
 from libretto.tokens.vocab import DRUMS, INSTRUMENTS, PITCHES
 from tests.checkout import ROOT
-from tests.realmidi import midi_files, needs_realmidi
+from tests.realmidi import midi_files
 from tests.smf import meta, midi_file, off, on, track
 
 RATE = 22_050
@@ -126,13 +126,11 @@ def real_pieces(n):
     raise AssertionError("too few songs")
 
 
-@needs_realmidi
 def test_audio_of_real_music_is_that_of_the_fluidsynth_command(soundfont, write_midi, monkeypatch):
     for events in real_pieces(3):
         assert_same_audio(write_midi(events), soundfont, monkeypatch)
 
 
-@needs_realmidi
 def test_every_instrument_of_real_music_is_heard(soundfont, write_midi):
     for events in real_pieces(3):
         for instrument in {event[2] for event in events}:

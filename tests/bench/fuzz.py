@@ -19,8 +19,7 @@ from tqdm import tqdm
 
 from libretto.tokens.compiled import midi_to_tokens_compiled
 from libretto.tokens.reference import midi_to_tokens_mido
-from tests.corpus import make_songs
-from tests.realmidi import FOLDER, midi_files
+from tests.realmidi import midi_files
 
 LARGEST = 30_000  # bytes of an original: mido takes a second for 100 KB
 MAX_SECONDS = 10
@@ -72,8 +71,7 @@ def main():
     parser.add_argument("seed", type=int, nargs="?", default=0)
     arguments = parser.parse_args()
     copies, seed = arguments.copies, arguments.seed
-    originals = list(midi_files().values()) if FOLDER else list(make_songs(100))
-    originals = [data for data in originals if 0 < len(data) <= LARGEST]
+    originals = [data for data in midi_files().values() if 0 < len(data) <= LARGEST]
     draw = random.Random(seed)
     kinds, slowest, differing = Counter(), 0.0, 0
     for number in tqdm(range(copies), unit=" files", mininterval=5):

@@ -2,8 +2,8 @@
 
     python -m tests.bench.tokenize [number of synthetic files]
 
-The files are those of shared/realmidi above the checkout, or synthetic ones where there is no such folder. Exits with 1
-where tokens differ on any file or the ratio is below 10.
+Without a number, the files are the real ones of tests/realmidi. Exits with 1 where tokens differ on any file or the
+ratio is below 10.
 """
 
 import argparse
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 from libretto.tokens.compiled import midi_to_tokens_compiled
 from libretto.tokens.reference import midi_to_tokens_mido
 from tests.corpus import make_songs
-from tests.realmidi import FOLDER, midi_files
+from tests.realmidi import midi_files
 
 REPEATS = 5  # of the compiled tokenizer, whose single run would be too short to time
 
@@ -37,7 +37,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", type=int, nargs="?", help="how many synthetic files; the real ones where not given")
     n_files = parser.parse_args().files
-    files = list(make_songs(n_files or 100)) if n_files or not FOLDER else list(midi_files().values())
+    files = list(make_songs(n_files)) if n_files else list(midi_files().values())
     outcomes(midi_to_tokens_compiled, files[:1])  # compiles, or loads what was compiled before
     fast = [outcomes(midi_to_tokens_compiled, files) for _ in range(REPEATS)]
     slow, slow_seconds = outcomes(midi_to_tokens_mido, files)

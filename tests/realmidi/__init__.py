@@ -1,0 +1,19 @@
+"""Real MIDI files, their captions, and the reference's findings; README.md names origins and licences."""
+
+import csv
+import tarfile
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def manifest() -> dict[str, dict]:
+    """The reference's findings by LMD id."""
+    with open(FOLDER / "manifest.csv") as lines:
+        return {row["lmd_id"]: row for row in csv.DictReader(lines)}
+
+
+def midi_files() -> dict[str, bytes]:
+    """The archive's files by LMD id."""
+    with tarfile.open(FOLDER / "lmd.tar.gz") as archive:
+        return {Path(member.name).stem: archive.extractfile(member).read() for member in archive}

@@ -1,0 +1,149 @@
+"""The documentation: the walk-throughs of docs/extending.md run as written, and links lead somewhere."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import mido
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from libretto.config.systems import systems
+from tests.checkout import ROOT, copy_checkout, dry_run
+from tests.realmidi import FOLDER, manifest, midi_files
+
+BLOCK = re.compile(r"(?:^`(?P<file>[^`\n]+)`:\n\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def follow(title: str, checkout: Path) -> list[str]:
+    """Do what a section of docs/extending.md says: write its files, apply its diffs, run its commands.
+
+    Returns:
+        What each block of commands printed.
+    """
+    page = (ROOT / "docs" / "extending.md").read_text()
+    section = re.search(rf"^## {title}$.*?(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)[0]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    printed = []
+    for block in BLOCK.finditer(section):
+        if block["file"]:
+            assert not (checkout / block["file"]).exists()
+            (checkout / block["file"]).write_text(block["text"])
+            continue
+        command = {"sh": ["bash", "-e"], "diff": ["git", "apply"]}[block["kind"]]
+        run = subprocess.run(
+            command, input=block["text"], cwd=checkout, env={**os.environ, "PATH": path}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stdout[-3000:]
+        if block["kind"] == "sh":
+            printed.append(run.stdout)
+    return printed
+
+
+def job_counts(printed: str) -> Counter:
+    """How many jobs of each rule a dry run lists."""
+    return Counter({rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE)})
+
+
+@pytest.mark.slow
+def test_a_variant_as_written(tmp_path):
+    checkout = copy_checkout(tmp_path)
+    before = job_counts(dry_run(checkout))
+    (printed,) = follow("A variant", checkout)
+    per_temperature = ("generate", "render", "embed_fad", "embed_clap", "score")
+    assert job_counts(printed) - before == {
+        "train": 1, "validate": 1, **dict.fromkeys(per_temperature, 2), "total": 12,
+    }  # fmt: skip
+
+    config = yaml.safe_load((checkout / "config.yaml").read_text())
+    config["variants"] |= yaml.safe_load((checkout / "mine.yaml").read_text())["variants"]
+    rows = [(row.name, row.group) for row in systems(config).values()]
+    position = [name for name, _ in rows].index("amt-weighted-t1.0")
+    group = "AMT-Large + text cond"
+    assert rows[position + 1 : position + 3] == [("amt-3b-t1.0", group), ("amt-3b-t1.1", group)]
+
+
+def span(path: Path) -> int | None:
+    """Semitones between the lowest and the highest note that is not on the drums' channel, as mido reads the file."""
+    pitches = [m.note for m in mido.MidiFile(path) if m.type == "note_on" and m.velocity and m.channel != 9]
+    return max(pitches) - min(pitches) if pitches else None
+
+
+@pytest.mark.slow
+def test_a_score_as_written(tmp_path):
+    checkout = copy_checkout(tmp_path)
+    follow("A score", checkout)
+    results = checkout / "results" / "demo"
+    scores = json.loads((results / "metrics" / "ground-truth.json").read_text())
+    files = sorted((results / "samples" / "ground-truth" / "midi").glob("*.mid"))
+    spans = [found for path in files if (found := span(path)) is not None]
+    assert len(spans) > 10
+    assert scores["pitch_span"] == pytest.approx(np.mean(spans))
+    assert scores["pitch_span_sem"] == pytest.approx(np.std(spans, ddof=1) / len(spans) ** 0.5)
+
+    heading = subprocess.run(
+        [sys.executable, "-c", "from libretto.report.table import scores; print(scores('vggish')[-1].title)"],
+        cwd=checkout / "workflow", check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert heading == "Pitch span\n"
+
+
+@pytest.mark.slow
+def test_a_corpus_of_ones_own_as_written(tmp_path):
+    checkout = copy_checkout(tmp_path)
+    lines = (FOLDER / "train.json").read_text().splitlines()
+    captions = {Path(row["location"]).stem: row["caption"] for row in map(json.loads, lines)}
+    expected = {lmd_id: row["status"] for lmd_id, row in manifest().items() if lmd_id in captions}
+    unusable = [lmd_id for lmd_id, status in expected.items() if status != "ok"][:4]
+    ids = [*[lmd_id for lmd_id in expected if expected[lmd_id] == "ok"][::2], *unusable]
+    files = midi_files()
+    (checkout / "music" / "band").mkdir(parents=True)
+    with open(checkout / "music" / "captions.csv", "w", newline="") as table:
+        rows = csv.writer(table)
+        rows.writerow(["file", "caption"])
+        for number, lmd_id in enumerate(ids):
+            name = f"band/tune {number}.mid" if number % 2 else f"{number}.midi"
+            (checkout / "music" / name).write_bytes(files[lmd_id])
+            rows.writerow([name, captions[lmd_id]])
+
+    *_, plan = follow("A corpus of your own", checkout)
+    data = checkout / "results" / "mine" / "data"
+    found = {}
+    for split, digits in {"train": "01234567", "valid": "89ab", "test": "cdef"}.items():
+        songs = pq.read_table(data / "splits" / f"{split}.parquet").to_pylist()
+        assert {song["lmd_id"][0] for song in songs} <= set(digits)
+        found |= {song["lmd_id"]: song["caption"] for song in songs}
+    assert found == {lmd_id: captions[lmd_id] for lmd_id in ids if expected[lmd_id] == "ok"}
+    dropped = {row["lmd_id"]: row["reason"] for row in pq.read_table(data / "dropped.parquet").to_pylist()}
+    assert dropped == {lmd_id: expected[lmd_id] for lmd_id in unusable}
+    assert job_counts(plan)["train"] == 5
+    assert not job_counts(plan).keys() & {"download_lmd", "download_midicaps", "shard", "tokenize"}
+
+
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), FOLDER / "README.md"]
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments of a page's headings, as GitHub derives them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_the_repository_lead_somewhere(page):
+    shown = re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", shown):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, fragment = target.partition("#")
+        goal = page.parent / path if path else page
+        assert goal.exists(), target
+        assert not fragment or fragment in anchors(goal), target
