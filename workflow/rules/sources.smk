@@ -28,11 +28,11 @@ rule download_lmd:
     params:
         entry=download_entry(config, "lmd"),
         key=config_key("lmd"),
-        code=code("download_file.py"),
+        code=code("download.py"),
     message:
         "Downloading LMD"
     script:
-        "../scripts/download_file.py"
+        "../scripts/download.py"
 
 
 use rule download_lmd as download_midicaps with:
@@ -45,7 +45,7 @@ use rule download_lmd as download_midicaps with:
     params:
         entry=download_entry(config, "midicaps"),
         key=config_key("midicaps"),
-        code=code("download_file.py"),
+        code=code("download.py"),
     message:
         "Downloading MidiCaps"
 
@@ -60,7 +60,7 @@ use rule download_lmd as download_soundfont with:
     params:
         entry=download_entry(config, "soundfont"),
         key=config_key("soundfont"),
-        code=code("download_file.py"),
+        code=code("download.py"),
     message:
         "Downloading the soundfont"
 
@@ -75,32 +75,27 @@ use rule download_lmd as download_checkpoint with:
     params:
         entry=lambda wildcards: download_entry(config, wildcards.model),
         key=lambda wildcards: config_key(wildcards.model),
-        code=code("download_file.py"),
+        code=code("download.py"),
     message:
         "Downloading {wildcards.model}"
 
 
-rule download_model:
+use rule download_lmd as download_model with:
     output:
         folder=directory("<run>/sources/models/{model}"),
     log:
         "<run>/logs/download_model/{model}.log",
     benchmark:
         "<run>/benchmarks/download_model/{model}.tsv"
-    conda:
-        "../../envs/data.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=720,
     params:
         entry=lambda wildcards: download_entry(config, wildcards.model),
         key=lambda wildcards: config_key(wildcards.model),
-        code=code("download_model.py"),
+        code=code("download.py"),
     message:
         "Downloading {wildcards.model}"
-    script:
-        "../scripts/download_model.py"
 
 
 # A `path:` where nothing is: a dry run shows it as a job, a real run that needs it stops before its first job (onstart).

@@ -32,16 +32,9 @@ def main(files, params, output):
             for loss in read_rows(path):
                 losses.add(loss)
         merged = tqdm(merge_songs(files.tokens), desc="songs", unit=" songs", mininterval=5)
-        settings = (
-            params.chunk_tokens,
-            params.long_chunks,
-            params.cuts,
-            params.background,
-            duplicates,
-            params.deduplicate,
-        )
         counts = Counter()
-        for song in assign_splits(merged, *settings):
+        lengths = params.chunk_tokens, params.long_chunks
+        for song in assign_splits(merged, *lengths, params.cuts, params.background, duplicates, params.deduplicate):
             songs.add(song)
             counts["chunks"] += song["n_chunks"]
             counts["chunks dropped"] += song["n_chunks_dropped"]

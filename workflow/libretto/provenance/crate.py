@@ -128,14 +128,8 @@ class RunCrate:
             for name, version in sorted(versions.items())
         ]
         python = platform.python_version()
-        software.append(
-            self._add(
-                f"pkg:generic/python@{python}",
-                "SoftwareApplication",
-                name="Python",
-                softwareVersion=python,
-            )
-        )
+        identifier = f"pkg:generic/python@{python}"
+        software.append(self._add(identifier, "SoftwareApplication", name="Python", softwareVersion=python))
         workflow["name"] = "Libretto"
         workflow["programmingLanguage"] = language
         workflow["hasPart"] = [self._entities[path] for path in code if path != snakefile]

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 
 from libretto.config.systems import System
@@ -101,9 +100,10 @@ def choose_samples(
         Prompts, each with the row in `samples` that holds its sample, by system.
     """
     facts = pairs.drop_duplicates("lmd_id").set_index("lmd_id")
-    rows_of = {
-        system.name: dict(reversed([*_prompt_rows(samples[system.name])])) for system in systems
-    }  # reversed: of a prompt that comes twice, the first sample
+    rows_of = {  # reversed: of a prompt that comes twice, the first sample
+        system.name: {lmd_id: row for row, lmd_id in reversed([*enumerate(samples[system.name]["prompt_lmd_id"])])}
+        for system in systems
+    }
     first = samples[systems[0].name].head(count)
     chosen = []
     for number, (lmd_id, text) in enumerate(zip(first["prompt_lmd_id"], first["prompt"], strict=True), start=1):
@@ -112,10 +112,6 @@ def choose_samples(
         prompt = Prompt(number, lmd_id, text, _facts(song), wanted)
         chosen.append((prompt, {name: rows[lmd_id] for name, rows in rows_of.items() if lmd_id in rows}))
     return chosen
-
-
-def _prompt_rows(samples: pd.DataFrame):
-    return zip(samples["prompt_lmd_id"], range(len(samples)), strict=True)
 
 
 def _facts(song: pd.Series) -> list[tuple[str, str]]:
@@ -154,7 +150,8 @@ def add_samples(
     events = {name: valid_events(row["tokens"])[0] for name, row in rows.items()}
     for system in systems:
         if system.name in rows:
-            row, heard = rows[system.name], _heard(events[system.name])
+            row, notes = rows[system.name], events[system.name][:, 2]
+            heard = Counter(INSTRUMENT_NAMES[number] for number in notes // PITCHES)
             colours = colour_classes(prompt.wanted, heard)
             others = [name for name in by_notes(heard) if name not in prompt.wanted]
             prompt.samples.append(
@@ -176,12 +173,3 @@ def add_samples(
                     else "",
                 )
             )
-
-
-def _heard(events: np.ndarray) -> Counter:
-    """How many notes each instrument plays, by MidiCaps' name."""
-    numbers, counts = np.unique(events[:, 2] // PITCHES, return_counts=True)
-    heard: Counter = Counter()
-    for number, count in zip(numbers, counts, strict=True):
-        heard[INSTRUMENT_NAMES[number]] += int(count)
-    return heard

@@ -8,6 +8,8 @@ import pandas as pd
 from libretto.config.embeddings import PAPER_EMBEDDING
 from libretto.errors import InputError
 
+NOTE_SCORES = ("notes_per_sample", "invalid_share", "instrument_precision", "instrument_recall", "instrument_f1")
+
 # The names in metrics/{system}.json that every table has, in this order; further names of the files come after them.
 METRICS = (
     "val_loss",
@@ -21,25 +23,9 @@ METRICS = (
     "n_missing",
     "val_loss_music",
     "val_loss_music_random_text",
-    "notes_per_sample",
-    "notes_per_sample_sem",
-    "invalid_share",
-    "invalid_share_sem",
-    "instrument_precision",
-    "instrument_precision_sem",
-    "instrument_recall",
-    "instrument_recall_sem",
-    "instrument_f1",
-    "instrument_f1_sem",
+    *(f"{name}{suffix}" for name in NOTE_SCORES for suffix in ("", "_sem")),
 )
-REPORT = (
-    "report_val_loss",
-    "report_fad",
-    "report_fad_sub_mean",
-    "report_fad_sub_sem",
-    "report_clap_mean",
-    "report_clap_sem",
-)
+REPORT = tuple(f"report_{name}" for name in METRICS[:6])
 
 
 def build_table(metrics: Mapping[str, dict], report: pd.DataFrame) -> pd.DataFrame:

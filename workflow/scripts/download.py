@@ -1,0 +1,12 @@
+"""Reads nothing, downloads a source's file, or a model's folder, and writes it once it is whole and verified."""
+
+import os
+from pathlib import Path
+
+from libretto.data.download import download_file, download_model
+from libretto.log import start_log
+
+start_log(snakemake.log[0])
+os.environ.pop("HF_HUB_OFFLINE", None)
+download = download_model if snakemake.output.get("folder") else download_file
+download(snakemake.params.entry, Path(snakemake.output[0]), snakemake.params.key)
