@@ -16,6 +16,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+from scipy import stats
 from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcards
 from torch.nn import functional
 from transformers import (
@@ -121,7 +122,7 @@ def test_padding_attends_to_something(make_tiny, draw, family, nan_without_keys)
     assert draw(conditioned(make_tiny(family))) == expected
     nan_without_keys()
     assert draw(conditioned(make_tiny(family))) == expected
-    with pytest.raises(RuntimeError, match="nan"):
+    with pytest.raises(FloatingPointError, match="nan"):
         draw(with_transformers_mask())
 
 
@@ -134,19 +135,41 @@ def test_the_published_amt_has_no_padding(amt_folder, draw, nan_without_keys):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1.1])
-@pytest.mark.parametrize("top_k", [0, 5])
+@pytest.mark.parametrize(("top_p", "top_k"), [(0.9, 0), (0.98, 0), (0.9, 5), (1e-9, 0), (1.0, 0)])
 @pytest.mark.parametrize("spread", [0.5, 3.0, 8.0])
-def test_nucleus_is_that_of_transformers(temperature, top_k, spread, monkeypatch):
-    monkeypatch.setattr(Nucleus, "CANDIDATES", 50)
+def test_draws_are_distributed_as_transformers_has_it(temperature, top_p, top_k, spread):
+    """All draws are in transformers' nucleus, and their counts fit its probabilities (chi-squared)."""
     torch.manual_seed(0)
-    scores = spread * torch.randn(6, 400)
-    warpers = [TemperatureLogitsWarper(temperature), TopPLogitsWarper(0.9)]
+    scores = spread * torch.randn(1, 400)
+    warpers = [TemperatureLogitsWarper(temperature), TopPLogitsWarper(top_p)]
     if top_k:
         warpers.insert(1, TopKLogitsWarper(top_k))
-    expected = LogitsProcessorList(warpers)(None, scores[:, 100:]).softmax(-1)
-    ours = Nucleus(100, temperature, 0.9, top_k)(None, scores).softmax(-1)
-    assert not ours[:, :100].any()
-    torch.testing.assert_close(ours[:, 100:], expected)
+    expected = LogitsProcessorList(warpers)(None, scores[:, 100:]).softmax(-1)[0].double().numpy()
+    n = 20_000
+    drawn = Nucleus(100, temperature, top_p, top_k)(None, scores.expand(n, -1))
+    assert (drawn.isfinite().sum(-1) == 1).all()
+    counts = np.bincount(drawn.argmax(-1).numpy() - 100, minlength=300)
+    assert not counts[expected == 0].any()
+    often = n * expected >= 5
+    observed = np.append(counts[often], counts[~often].sum())
+    wanted = n * np.append(expected[often], expected[~often].sum())
+    kept = wanted > 0
+    if kept.sum() > 1:
+        assert stats.chisquare(observed[kept], wanted[kept] * n / wanted.sum()).pvalue > 1e-3
+
+
+def test_a_nucleus_over_many_equal_tokens_keeps_them_all():
+    """Of 1,000 equal tokens, none has a likelier one: no order among them decides which are drawn."""
+    torch.manual_seed(0)
+    drawn = Nucleus(0, 1.0, 0.1, 0)(None, torch.zeros(20_000, 1000)).argmax(-1)
+    assert len(drawn.unique()) == 1000
+
+
+def test_logits_that_are_nan_stop_the_run():
+    scores = torch.zeros(2, 10)
+    scores[1, 3] = torch.nan
+    with pytest.raises(FloatingPointError, match="nan"):
+        Nucleus(0, 1.0, 0.9, 0)(None, scores)
 
 
 def test_samples_are_music_and_end_at_the_length(draw, make_tiny, family):

@@ -126,19 +126,22 @@ def _generate_llama(variant, captions, max_new_tokens, nucleus):
 
 
 class Nucleus(LogitsProcessor):
-    """Temperature, top-k and nucleus sampling (Holtzman et al., 2020) over the music vocabulary; text gets -inf.
+    """Temperature, top-k and nucleus sampling (Holtzman et al., 2020) over the music vocabulary.
 
-    The same distribution as transformers' own chain of warpers, but without sorting the whole vocabulary where a few
-    thousand tokens already hold the nucleus.
+    Leaves `generate` one token a row, drawn here: to draw from the nucleus, the vocabulary need not be sorted. A token
+    drawn from all of them is in the nucleus where the likelier ones together have less than `top_p`. Otherwise neither
+    it nor any less likely token is, and the next draw is from the likelier ones. Equally likely tokens are in or out
+    together.
 
     Args:
-        first_music_row: how many of the scores are text.
+        first_music_row: how many of the scores are text, which is never drawn.
         temperature: what the scores are divided by.
         top_p: keep the likeliest tokens until their probability reaches this.
         top_k: keep at most so many; 0 keeps all.
-    """
 
-    CANDIDATES = 2048
+    Raises:
+        FloatingPointError: a score is NaN, or all of them are -inf.
+    """
 
     def __init__(self, first_music_row: int, temperature: float, top_p: float, top_k: int):
         self.first = first_music_row
@@ -147,22 +150,30 @@ class Nucleus(LogitsProcessor):
         self.top_k = top_k
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores [batch, rows], -inf for what is not to be sampled."""
+        """Scores [batch, rows]: 0 for the token drawn, -inf for all others."""
         music = scores[:, self.first :].float() / self.temperature
-        kept, mass = self._nucleus(music, self.top_k or self.CANDIDATES)
-        flat = mass < self.top_p  # the nucleus reaches beyond the candidates
-        if not self.top_k and flat.any():
-            kept[flat], _ = self._nucleus(music[flat], music.shape[1])
-        return torch.cat([torch.full_like(scores[:, : self.first], -torch.inf), kept.to(scores.dtype)], dim=1)
+        if self.top_k:
+            least = music.topk(min(self.top_k, music.shape[1])).values[:, -1:]
+            music = music.masked_fill(music < least, -torch.inf)
+        tokens = self._draw(music.softmax(-1))
+        return torch.full_like(scores, -torch.inf).scatter_(1, self.first + tokens, 0.0)
 
-    def _nucleus(self, music, n):
-        """The scores of the nucleus among the `n` likeliest tokens, and the probability that they have together."""
-        values, tokens = music.topk(min(n, music.shape[1]))
-        total = (values if self.top_k else music).logsumexp(-1, keepdim=True)
-        p = (values - total).exp()
-        # A token stays where those before it have not reached top_p: at least the first.
-        values = values.masked_fill(p.cumsum(-1) - p >= self.top_p, -torch.inf)
-        return torch.full_like(music, -torch.inf).scatter_(1, tokens, values), p.sum(-1)
+    def _draw(self, p):
+        """A token of each row's nucleus, int64 [batch, 1], from probabilities [batch, music rows]."""
+        if not p.sum(-1).isfinite().all():
+            raise FloatingPointError("the logits hold nan: the model's weights or its half precision are broken")
+        tokens = torch.empty(len(p), 1, dtype=torch.long, device=p.device)
+        rows = torch.arange(len(p), device=p.device)
+        while len(rows):
+            # In fp64: over 55,030 rows the rounding of fp32 would shift what the rare tokens get.
+            cumulated = p.cumsum(-1, dtype=torch.float64)
+            level = torch.rand(len(p), 1, dtype=torch.float64, device=p.device) * cumulated[:, -1:]
+            drawn = torch.searchsorted(cumulated, level, right=True).clamp_(max=p.shape[1] - 1)
+            tokens[rows] = drawn
+            likelier = torch.where(p > p.gather(1, drawn), p, 0.0)
+            outside = likelier.sum(-1) >= self.top_p
+            rows, p = rows[outside], likelier[outside]
+        return tokens
 
 
 def _start(n: int, device: torch.device) -> torch.Tensor:
@@ -174,11 +185,8 @@ def _options(model, separator, max_prompt, max_new_tokens, nucleus):
     on_gpu = model.device.type == "cuda"
     return {
         "max_new_tokens": max_new_tokens,
-        "do_sample": True,
+        "do_sample": False,  # takes the likeliest: the one that `nucleus` has drawn
         "logits_processor": LogitsProcessorList([nucleus]),
-        "temperature": 1.0,
-        "top_p": 1.0,
-        "top_k": 0,  # transformers' default is 50
         "eos_token_id": separator,
         "pad_token_id": separator,
         "use_cache": True,

@@ -40,7 +40,7 @@ def midicaps_row(piece: Piece, location: str, rng: random.Random) -> dict:
     genre_share = round(rng.uniform(0.28, 0.62), 4)
     moods = [piece.style.moods[0], *rng.sample(piece.style.moods[1:], len(piece.style.moods) - 1)]
     mood_shares = sorted((round(rng.uniform(0.03, 0.2), 4) for _ in moods), reverse=True)
-    tempo = piece.tempos[0][1]
+    tempo = piece.tempo
     seconds = round(piece.seconds(max(n.onset + n.length for part in piece.parts for n in part.notes)))
     row = {
         "location": location,

@@ -14,7 +14,6 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from libretto.files import follow_umask
 from libretto.standins.captions import midicaps_row
 from libretto.standins.composer import Piece, compose
-from libretto.standins.styles import STYLES
 from libretto.tokens.vocab import (
     AUTOREGRESS,
     DURATION_OFFSET,
@@ -28,13 +27,11 @@ from libretto.tokens.vocab import (
     TOKENS_PER_EVENT,
 )
 
-AMT_CONTEXT = 256
+AMT_CONTEXT = 192
 AMT_WIDTH = 64
-# What the stand-in knows: the corpus has many more styles, so that finetuning has something to teach.
-AMT_STYLES = [style for style in STYLES if style.name in ("chamber", "ballad", "pop", "folk")]
-AMT_PIECES = 160
-AMT_STEPS = 400
-AMT_BATCH = 4
+AMT_PIECES = 400
+AMT_STEPS = 600
+AMT_BATCH = 8
 
 TEXT_VOCABULARY = 2000
 TEXT_CAPTIONS = 400
@@ -52,7 +49,7 @@ _PRE_TOKENS = "|".join(
     )
 )
 # Width, layers, heads, key-value heads: three layers in the smaller one, so that weights over layers mean something.
-LLAMA_SHAPES = {"llama-1b": (64, 3, 4, 2), "llama-3b": (96, 2, 4, 2)}
+LLAMA_SHAPES = {"llama-1b": (128, 3, 4, 2), "llama-3b": (160, 2, 4, 2)}
 LLAMA_ROPE = {
     **{"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 32.0},
     **{"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
@@ -114,11 +111,11 @@ def _amt_config(rows: int) -> GPT2Config:
 
 
 def _music_chunks(seed: int) -> torch.Tensor:
-    """int64 [chunks, 256]: AUTOREGRESS and 85 events, times relative to the first."""
+    """int64 [chunks, 190]: AUTOREGRESS and 63 events, times relative to the first."""
     events = (AMT_CONTEXT - 1) // TOKENS_PER_EVENT
     chunks = []
     for number in range(AMT_PIECES):
-        tokens = torch.tensor(_events(compose(random.Random(f"amt/{seed}/{number}"), AMT_STYLES)))
+        tokens = torch.tensor(_events(compose(random.Random(f"amt/{seed}/{number}"))))
         for chunk in tokens[: len(tokens) // events * events].view(-1, events, TOKENS_PER_EVENT):
             times = chunk[:, 0] - chunk[0, 0]
             chunk = torch.stack((times, chunk[:, 1], chunk[:, 2]), dim=1)

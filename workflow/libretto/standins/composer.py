@@ -3,7 +3,6 @@
 import io
 import random
 from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mido
@@ -78,7 +77,7 @@ class Piece:
         style: what it was drawn from.
         key: such as `F# minor`.
         metre: time signature.
-        tempos: tick and quarter notes a minute, from tick 0 on.
+        tempo: quarter notes a minute.
         parts: at least two.
         chords: tick and name of every chord, one after the other.
         loop: names of the main progression's chords.
@@ -89,7 +88,7 @@ class Piece:
     style: Style
     key: str
     metre: str
-    tempos: tuple[tuple[int, int], ...]
+    tempo: int
     parts: list[Part]
     chords: list[tuple[int, str]]
     loop: tuple[str, ...]
@@ -98,13 +97,7 @@ class Piece:
 
     def seconds(self, tick: int) -> float:
         """When `tick` is played."""
-        total, (start, tempo) = 0.0, self.tempos[0]
-        for change, next_tempo in self.tempos[1:]:
-            if change >= tick:
-                break
-            total += (change - start) * 60 / tempo / TICKS_PER_BEAT
-            start, tempo = change, next_tempo
-        return total + (tick - start) * 60 / tempo / TICKS_PER_BEAT
+        return tick * 60 / self.tempo / TICKS_PER_BEAT
 
 
 @dataclass(frozen=True)
@@ -118,9 +111,9 @@ class _Bar:
     chords: list[Chord]
 
 
-def compose(rng: random.Random, choice: Sequence[Style] = STYLES) -> Piece:
-    """A piece of 20 to 60 s and 150 to 1,200 notes in a style of `rng`'s choice out of `choice`."""
-    style = rng.choice(choice)
+def compose(rng: random.Random) -> Piece:
+    """A piece of 20 to 60 s and 150 to 1,200 notes in a style of `rng`'s choice."""
+    style = rng.choice(STYLES)
     seed = rng.getrandbits(64)
     target = rng.uniform(26, 52)
     for attempt in range(24):
@@ -149,7 +142,7 @@ class _Session:
         self.style, self.rng = style, rng
         self.metre = rng.choice(style.metres)
         self.steps, self.beat = STEPS[self.metre], BEAT_STEPS[self.metre]
-        self.tempo = rng.randint(*style.tempo)
+        self.tempo = rng.choice(style.tempos)
         self.mode = rng.choice([mode for mode in ("major", "minor") if getattr(style, mode)])
         self.tonic = random_key(rng, self.mode)
         self.bars = self._form(target)
@@ -186,7 +179,7 @@ class _Session:
             style=style,
             key=f"{KEY_NAMES[self.mode][self.tonic]} {self.mode}",
             metre=self.metre,
-            tempos=self._tempos(),
+            tempo=self.tempo,
             parts=parts,
             chords=self._chord_times(),
             loop=tuple(name for i, name in enumerate(names) if i == 0 or name != names[i - 1]),
@@ -224,27 +217,21 @@ class _Session:
     def _tick(self, bar: int, step: float) -> int:
         """MIDI tick of a step, swung where the style swings."""
         ticks = step * TICKS_PER_STEP
-        if self.style.swing != 0.5 and self.metre == "4/4":
+        if self.style.swing != 1 / 2 and self.metre == "4/4":
             beats, rest = divmod(step, 4)
             swing = self.style.swing
             share = rest / 2 * swing if rest <= 2 else swing + (rest - 2) / 2 * (1 - swing)
             ticks = (beats + share) * TICKS_PER_BEAT
         return round(bar * self.steps * TICKS_PER_STEP + ticks)
 
-    def _note(self, bar: int, step: int, length: int, pitch: int, role: str, gap: int = 12) -> Note:
+    def _note(self, bar: int, step: int, length: int, pitch: int, role: str) -> Note:
         onset = self._tick(bar, step)
         accent = 8 if step == 0 else 3 if step % self.beat == 0 else 0
         velocity = _VELOCITIES[role] + accent + self.rng.randint(-5, 5)
-        return Note(onset, max(30, self._tick(bar, step + length) - onset - gap), pitch, min(127, velocity))
+        return Note(onset, self._tick(bar, step + length) - onset, pitch, min(127, velocity))
 
     def _harmony(self, bar: _Bar, step: int) -> Chord:
         return bar.chords[min(step, self.steps - 1) * len(bar.chords) // self.steps]
-
-    def _tempos(self) -> tuple[tuple[int, int], ...]:
-        if not self.style.rubato:
-            return ((0, self.tempo),)
-        slower = [(len(self.bars) - 2, 0.9), (len(self.bars) - 1, 0.78)]
-        return ((0, self.tempo), *((self._tick(bar, 0), round(self.tempo * share)) for bar, share in slower))
 
     def _chord_times(self) -> list[tuple[int, str]]:
         times: list[tuple[int, str]] = []
@@ -316,9 +303,9 @@ class _Session:
                 pitch = _chord_tone(harmony, pitch)
             if cadence and i == len(cell) - 1:
                 pitch = nearest(self.tonic if self.tonic in harmony.tones else harmony.root, pitch)
-            while pitch > centre + 13:
+            while pitch > centre + 9:
                 pitch -= 12
-            while pitch < centre - 11:
+            while pitch < centre - 8:
                 pitch += 12
             line.append((step, length, pitch))
         return line
@@ -357,7 +344,6 @@ class _Session:
     def _comp(self, program: int, pattern: str, entry: int) -> list[Note]:
         """Chords in the style's rhythm; the second comping instrument comes in later."""
         centre = _COMP_CENTRES.get(program, 60)
-        gap = 50 if pattern in ("chug", "skank", "scratch", "stabs", "jazz", "tango") else 14
         notes = []
         for number, bar in enumerate(self.bars):
             if entry and bar.unit < 1:
@@ -377,7 +363,7 @@ class _Session:
                     pitches = [nearest(harmony.root, centre - 12)]
                 else:
                     pitches = [voices[int(tone) - 1]]
-                notes += [self._note(number, step, length, pitch, "comp", gap) for pitch in pitches]
+                notes += [self._note(number, step, length, pitch, "comp") for pitch in pitches]
         return notes
 
     def _bass(self, program: int, pattern: str) -> list[Note]:
@@ -410,7 +396,7 @@ class _Session:
                     fifth = (harmony.tones[2] - harmony.root) % 12
                     pitch = root + {"R": 0, "3": third, "5": fifth, "8": 12}[tone]
                 pitch = pitch - 12 if pitch > centre + 14 else pitch
-                notes.append(self._note(number, step, length, pitch, "bass", 20))
+                notes.append(self._note(number, step, length, pitch, "bass"))
         return notes
 
     def _pad(self) -> list[Note]:
@@ -452,7 +438,7 @@ class _Session:
                     hits[styles.CRASH, 0] = "o"
             for (drum, step), hit in sorted(hits.items(), key=lambda item: (item[0][1], item[0][0])):
                 velocity = _HITS[hit] + rng.randint(-6, 6)
-                notes.append(Note(self._tick(number, step), TICKS_PER_STEP - 20, drum, velocity))
+                notes.append(Note(self._tick(number, step), TICKS_PER_STEP, drum, velocity))
         return notes
 
 
@@ -499,11 +485,8 @@ def to_midi(piece: Piece, take: int = 0) -> bytes:
         mido.MetaMessage("text", text=f"take {take:06d}"),
         mido.MetaMessage("time_signature", numerator=numerator, denominator=denominator),
         mido.MetaMessage("key_signature", key=tonic + ("m" if mode == "minor" else "")),
+        mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(piece.tempo)),
     ]
-    now = 0
-    for tick, tempo in piece.tempos:
-        conductor.append(mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo), time=tick - now))
-        now = tick
     file.tracks.append(conductor)
     melodic = [channel for channel in range(16) if channel != 9]
     for number, part in enumerate(piece.parts):

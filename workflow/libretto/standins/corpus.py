@@ -149,7 +149,7 @@ def _in_order(piece: Piece) -> list[tuple[Part, Note]]:
 
 def _with_slow_end(piece: Piece) -> Piece:
     """A piece with a coda of bells, so slow that 85 of them take more than 100 s: a chunk that must be dropped."""
-    beats = round(piece.tempos[-1][1] / 60 * 1.5)
+    beats = round(piece.tempo / 60 * 1.5)
     step = beats * TICKS_PER_BEAT
     lead = max(piece.parts[0].notes, key=lambda note: note.onset).pitch % 12 + 72
     scale = (0, 4, 7, 12, 7, 4)
