@@ -14,7 +14,7 @@ from mido.midifiles.meta import KeySignatureError
 from libretto.standins.composer import NOTES, SECONDS, compose, to_midi
 from libretto.standins.corpus import compose_corpus, write_archive, write_captions
 from libretto.standins.harmony import MODES, chord, voicing
-from libretto.standins.styles import BASS, COMP, DRUMS, RHYTHMS, STEPS, STYLES, TWELVE_STEPS
+from libretto.standins.styles import BASS, COMP, DRUMS, RHYTHMS, STEPS, STYLES
 from libretto.tokens.instruments import INSTRUMENT_NAMES
 from libretto.tokens.reference import midi_to_tokens_mido
 from libretto.tokens.vocab import MAX_TIME, NOTE_OFFSET, TOKENS_PER_EVENT
@@ -189,23 +189,32 @@ def test_voicings_are_close_and_hold_the_chord():
 
 
 def test_patterns_fill_their_bars():
-    steps = {name: 12 for names in TWELVE_STEPS.values() for name in names}
-    for table in (BASS, COMP):
-        for name, pattern in table.items():
-            for item in pattern.split():
-                step, length = map(int, item.partition("@")[2].split("+"))
-                assert step + length <= steps.get(name, 16), (name, item)
-    for name, lines in DRUMS.items():
-        assert {len(line) for line in lines.values()} == {steps.get(name, 16)}, name
+    for style in STYLES:
+        steps = STEPS[style.metre]
+        patterns = [COMP[name] for _, name in style.comp] + [BASS[name] for _, name in style.bass]
+        for item in (item for pattern in patterns for item in pattern.split()):
+            step, length = map(int, item.partition("@")[2].split("+"))
+            assert step + length <= steps, (style.name, item)
+        for name in style.drums:
+            assert {len(line) for line in DRUMS[name].values()} == {steps}, name
     for metre, rhythms in RHYTHMS.items():
         for rhythm in (rhythm for group in rhythms.values() for rhythm in group):
             places = [tuple(map(int, item.split("+"))) for item in rhythm.split()]
             assert all(a + n <= b for (a, n), (b, _) in zip(places, [*places[1:], (STEPS[metre], 0)], strict=True))
-    for style in STYLES:
-        assert {pattern for _, pattern in style.comp} <= set(COMP)
-        assert {pattern for _, pattern in style.bass} <= set(BASS)
-        assert set(style.drums) <= set(DRUMS)
-        assert style.major or style.minor
+    assert all(style.major or style.minor for style in STYLES)
+
+
+def test_pieces_use_few_tokens():
+    """A small model has to meet a token often to learn it: by AMT's own reader, 60 pieces use under a thousand."""
+    chunks = []
+    for number in range(60):
+        tokens = midi_to_tokens_mido(to_midi(compose(random.Random(f"few/{number}"))))
+        chunks += [tokens[i : i + 189] for i in range(0, len(tokens) - 188, 189)]
+    onsets = {onset - chunk[0] for chunk in chunks for onset in chunk[0::3].tolist()}
+    durations = {duration for chunk in chunks for duration in chunk[1::3].tolist()}
+    notes = {note for chunk in chunks for note in chunk[2::3].tolist()}
+    assert all(onset % 5 == 0 for onset in onsets)
+    assert len(onsets) + len(durations) + len(notes) < 1000
 
 
 def _tones(name):

@@ -27,7 +27,7 @@ from libretto.tokens.vocab import (
     TOKENS_PER_EVENT,
 )
 
-AMT_CONTEXT = 192
+AMT_CONTEXT = 190
 AMT_WIDTH = 64
 AMT_PIECES = 400
 AMT_STEPS = 600

@@ -9,7 +9,7 @@ import mido
 
 from libretto.standins import styles
 from libretto.standins.harmony import KEY_NAMES, Chord, chord, nearest, progression, random_key, scale_step, voicing
-from libretto.standins.styles import BASS, BEAT_STEPS, COMP, RHYTHMS, STEPS, STYLES, TWELVE_STEPS, Style
+from libretto.standins.styles import BASS, BEAT_STEPS, COMP, RHYTHMS, STEPS, STYLES, Style
 from libretto.tokens.instruments import INSTRUMENT_NAMES
 from libretto.tokens.vocab import DRUMS
 
@@ -34,10 +34,8 @@ _CADENCES = {
     "3/4": ("0+8", "0+4 4+6", "0+10"),
     "6/8": ("0+10", "0+6 6+4", "0+4 4+2 6+4"),
 }
-_LEAD_CENTRES = {66: 62, 57: 58, 60: 63, 26: 67, 27: 67, 29: 66, 30: 66, 24: 67, 25: 67, 42: 57, 65: 69, 16: 72, 18: 72}
-_LEAD_CENTRES |= {73: 79, 74: 79, 72: 84, 78: 84, 10: 84, 8: 84, 9: 84, 40: 76, 110: 76, 56: 70, 59: 70, 71: 70, 22: 70}
-_COMP_CENTRES = {24: 57, 25: 57, 27: 58, 29: 48, 30: 45, 26: 57, 42: 52, 60: 58, 80: 67, 81: 66, 87: 62, 8: 72, 45: 62}
-_BASS_CENTRES = {42: 46, 70: 46, 58: 40}
+_LEAD_CENTRES = {30: 66, 65: 69, 73: 79, 78: 84, 40: 76, 110: 76, 56: 70, 22: 70}
+_COMP_CENTRES = {25: 57, 27: 58, 29: 48, 45: 62}
 _VELOCITIES = {"lead": 98, "double": 76, "counter": 74, "comp": 76, "bass": 92, "pad": 62}
 _HITS = {"x": 104, "o": 84, "-": 54}
 _FILLS = ("ssss", "s.ss", "hhmm", "shml", "s.hl", "sshm")
@@ -140,9 +138,9 @@ class _Session:
 
     def __init__(self, style: Style, rng: random.Random, target: float):
         self.style, self.rng = style, rng
-        self.metre = rng.choice(style.metres)
+        self.metre = style.metre
         self.steps, self.beat = STEPS[self.metre], BEAT_STEPS[self.metre]
-        self.tempo = rng.choice(style.tempos)
+        self.tempo = style.tempo
         self.mode = rng.choice([mode for mode in ("major", "minor") if getattr(style, mode)])
         self.tonic = random_key(rng, self.mode)
         self.bars = self._form(target)
@@ -155,10 +153,10 @@ class _Session:
         parts = [Part("lead", lead, melody)]
         comps = [comp for comp in style.comp if comp[0] != lead] or list(style.comp)
         for entry, (program, pattern) in enumerate(rng.sample(comps, min(len(comps), rng.choice((1, 2, 2))))):
-            parts.append(Part("comp", program, self._comp(program, self._fitting(pattern, COMP), entry)))
+            parts.append(Part("comp", program, self._comp(program, pattern, entry)))
         if style.bass:
             program, pattern = rng.choice(style.bass)
-            parts.append(Part("bass", program, self._bass(program, self._fitting(pattern, BASS))))
+            parts.append(Part("bass", program, self._bass(program, pattern)))
         if style.pad and rng.random() < 0.6:
             program = rng.choice(style.pad)
             parts.append(Part("pad", program, self._pad()))
@@ -171,7 +169,7 @@ class _Session:
             if programs:
                 parts.append(Part("double", rng.choice(programs), self._double(melody)))
         if style.drums and rng.random() < 0.94:
-            parts.append(Part("drums", DRUMS, self._drums(self._fitting(rng.choice(style.drums), styles.DRUMS))))
+            parts.append(Part("drums", DRUMS, self._drums(rng.choice(style.drums))))
         parts = [Part(part.role, part.program, _trim(part.notes)) for part in parts if part.notes]
         loop = [bar for bar in self.bars if bar.section == "A" and bar.unit == self._first_unit("A")]
         names = [harmony.name for bar in loop for harmony in bar.chords]
@@ -206,13 +204,6 @@ class _Session:
 
     def _first_unit(self, section: str) -> int:
         return next(bar.unit for bar in self.bars if bar.section == section)
-
-    def _fitting(self, pattern: str, table: dict) -> str:
-        """`pattern`, or one that fits the metre where it does not."""
-        if self.metre == "4/4":
-            return pattern
-        names = [name for name in TWELVE_STEPS[self.metre] if name in table]
-        return pattern if pattern in names else self.rng.choice(names)
 
     def _tick(self, bar: int, step: float) -> int:
         """MIDI tick of a step, swung where the style swings."""
@@ -367,7 +358,7 @@ class _Session:
         return notes
 
     def _bass(self, program: int, pattern: str) -> list[Note]:
-        centre = _BASS_CENTRES.get(program, 38)
+        centre = 46 if program == 42 else 38  # a cello
         notes = []
         for number, bar in enumerate(self.bars):
             if bar.section == "intro" and bar.position < bar.length // 2:
@@ -415,7 +406,7 @@ class _Session:
         rng = self.rng
         beats = styles.DRUMS[pattern]
         fills = self.steps == 16 and styles.SNARE in beats
-        crash = bool({styles.KICK, styles.SNARE} <= set(beats)) and pattern not in ("brushes", "waltz")
+        crash = bool({styles.KICK, styles.SNARE} <= set(beats))
         notes = []
         for number, bar in enumerate(self.bars):
             if bar.section == "end":
