@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import subprocess
+import tomllib
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,6 @@ PROFILES = (
 )
 CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"  # defines sha256 and more
 READ_BYTES = 2**22
-REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,9 @@ def read_records(folder: str | Path) -> dict[str, dict]:
 
 
 def locked_versions(lock: str | Path) -> dict[str, str]:
-    """Version by package name, from a lock file of pip."""
-    return dict(REQUIREMENT.findall(Path(lock).read_text()))
+    """Version by package name, from uv's lock file; the project itself is left out."""
+    packages = tomllib.loads(Path(lock).read_text())["package"]
+    return {package["name"]: package["version"] for package in packages if "virtual" not in package["source"]}
 
 
 def git_commit(folder: str | Path) -> str | None:
