@@ -1,5 +1,5 @@
 # `make demo` and `make test` do their own set-up, on Debian or Ubuntu with Python 3.11 or 3.12; called again they skip what is there.
-.PHONY: help demo test test-fast env system test-system lock format clean
+.PHONY: help demo test test-fast env venv system test-system lock format clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -29,7 +29,12 @@ test-fast: env ## run the tests that take seconds
 	$(PYTEST) -m "not slow"
 
 env: system ## set up only: system packages and .venv
-	@$(UV) sync --locked
+	@$(UV) sync --frozen --check --inexact --quiet 2>/dev/null || $(MAKE) --no-print-directory venv
+
+# Not by `uv sync`, which fetches from PyPI itself where pip is configured to use a mirror.
+venv: INDEX = $(shell .venv/bin/pip config list | sed -n "s/^[^=]*\.index-url='\(.*\)'$$/\1/p" | head -n 1)
+venv:
+	$(EXPORT) | $(UV) pip sync $(INDEX:%=--default-index %) --require-hashes -
 
 # pip installs the first uv, and uv all that uv.lock says, itself included.
 $(UV):
@@ -49,7 +54,7 @@ test-system: system
 	@sh envs/system-packages.sh fluidsynth fluid-soundfont-gm abcmidi || echo "FluidSynth's command, FluidR3_GM or abcmidi cannot be installed: tests that compare with them will be skipped" >&2
 
 lock: $(UV) ## resolve pyproject.toml again: uv.lock, envs/uv.txt and the pins of the conda environments
-	$(UV) lock
+	$(UV) lock --default-index https://pypi.org/simple
 	$(EXPORT) --only-group uv --output-file envs/uv.txt
 	for stage in data models audio report; do \
 	  sed -i '/^  - pip:$$/q' envs/$$stage.yaml && \

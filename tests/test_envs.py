@@ -32,7 +32,7 @@ def test_lock_names_no_index_but_pypi():
 
 def test_this_environment_is_the_lock():
     env = {**os.environ, "UV_PROJECT_ENVIRONMENT": sys.prefix, "UV_OFFLINE": "1"}
-    subprocess.run([f"{sys.prefix}/bin/uv", "sync", "--locked", "--check", "--inexact"], cwd=ROOT, env=env, check=True)
+    subprocess.run([f"{sys.prefix}/bin/uv", "sync", "--frozen", "--check", "--inexact"], cwd=ROOT, env=env, check=True)
 
 
 def normalised(name):
