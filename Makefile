@@ -38,7 +38,7 @@ venv:
 
 # pip installs the first uv, and uv all that uv.lock says, itself included.
 $(UV):
-	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or 3.12 is needed. To get one: pip install uv && uv python install 3.12, then make PYTHON=\$$(uv python find 3.12)" >&2; exit 1; }
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or 3.12 is needed. To get one with pipx: pipx run uv python install 3.12, then make PYTHON=\$$(pipx run uv python find 3.12)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh envs/system-packages.sh "$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.txt
