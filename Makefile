@@ -1,19 +1,18 @@
-# `make demo` and `make test` do all the set-up that they need, on Debian or Ubuntu with Python 3.11; called again they skip what is there.
-.PHONY: help demo test env system test-system venv lock format clean
+# `make demo` and `make test` do their own set-up, on Debian or Ubuntu with Python 3.11 or 3.12; called again they skip what is there.
+.PHONY: help demo test test-fast env venv system test-system lock format clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
-PYTHON ?= $(firstword $(foreach p,python3.11 python3,$(shell $p -c 'import sys; sys.version_info[:2] == (3, 11) and print("$p")' 2>/dev/null)))
-PACKAGES := libfluidsynth3 timgm6mb-soundfont
-STAMP := .venv/installed-from.lock
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $p -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 12) and print("$p")' 2>/dev/null)))
+UV := .venv/bin/uv
+EXPORT := $(UV) export --quiet --frozen --no-header --no-annotate
+PACKAGES := ca-certificates libfluidsynth3 timgm6mb-soundfont
+PYTEST := .venv/bin/python -m pytest -n 2 --dist loadgroup --durations 15
 
-help:
-	@echo "make demo     the whole pipeline, small, on this machine's CPU (about ten minutes); ends with the results table"
-	@echo "make test     all tests, the demo run and a run through a Slurm cluster on this machine included"
-	@echo "make env      just the set-up: system packages and .venv"
-	@echo "make format   format the code; make lock: resolve envs/requirements.in again; make clean: remove the demo's results"
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: env
+demo: env ## run the whole pipeline, small, on this machine's CPU; ends with the results table
 	.venv/bin/snakemake --profile demo
 	@echo
 	@cat results/demo/table.md
@@ -23,37 +22,49 @@ demo: env
 	@echo "Where it came from:   results/demo/provenance/ro-crate-metadata.json"
 	@echo "What it cost:         results/demo/cost.csv"
 
-test: env test-system
-	.venv/bin/python -m pytest -n 2 --dist loadgroup --durations 15
+test: env test-system ## run all tests, the demo and a run through a Slurm cluster on this machine included
+	$(PYTEST)
 
-env: system
-	@cmp -s envs/requirements.lock $(STAMP) || $(MAKE) --no-print-directory venv
+test-fast: env ## run the tests that take seconds
+	$(PYTEST) -m "not slow"
 
-system:
+env: system ## set up only: system packages and .venv
+	@$(UV) sync --frozen --check --inexact --quiet 2>/dev/null || $(MAKE) --no-print-directory venv
+
+# Not by `uv sync`, which fetches from PyPI itself where pip is configured to use a mirror.
+venv: INDEX = $(shell .venv/bin/pip config list | sed -n "s/^[^=]*\.index-url='\(.*\)'$$/\1/p" | head -n 1)
+venv:
+	$(EXPORT) | $(UV) pip sync $(INDEX:%=--default-index %) --require-hashes -
+
+# pip installs the first uv, and uv all that uv.lock says, itself included.
+$(UV):
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or 3.12 is needed. To get one with pipx: pipx run uv python install 3.12, then make PYTHON=\$$(pipx run uv python find 3.12)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh envs/system-packages.sh "$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.txt
+
+system: $(UV)
 	@if command -v apt-get >/dev/null; then sh envs/system-packages.sh $(PACKAGES); \
-	elif ! .venv/bin/python -c 'import fluidsynth' 2>/dev/null; then \
-	  echo "No apt-get here: install the FluidSynth library by other means (conda-forge: fluidsynth)" >&2; fi
+	elif ! .venv/bin/python -c 'import ctypes.util, sys; sys.exit(not ctypes.util.find_library("fluidsynth"))'; then \
+	  echo "FluidSynth's library is needed, and there is no apt-get: install it (Fedora: fluidsynth-libs, Arch: fluidsynth), then call make again" >&2; exit 1; fi
 
 # What a few tests compare with; they are skipped, visibly, where it cannot be had.
 test-system: system
 	@sh envs/system-packages.sh slurm-wlm munge || echo "Slurm cannot be installed: its test will be skipped" >&2
 	@sh envs/system-packages.sh fluidsynth fluid-soundfont-gm abcmidi || echo "FluidSynth's command, FluidR3_GM or abcmidi cannot be installed: tests that compare with them will be skipped" >&2
 
-venv:
-	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 is needed, and neither python3.11 nor python3 is one: install python3.11, or say make PYTHON=/path/to/python3.11" >&2; exit 1; fi
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh envs/system-packages.sh python3.11-venv
-	rm -rf .venv
-	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.lock
-	cp envs/requirements.lock $(STAMP)
+lock: $(UV) ## resolve pyproject.toml again: uv.lock, envs/uv.txt and the pins of the conda environments
+	$(UV) lock --default-index https://pypi.org/simple
+	$(EXPORT) --only-group uv --output-file envs/uv.txt
+	for stage in data models audio report; do \
+	  sed -i '/^  - pip:$$/q' envs/$$stage.yaml && \
+	  $(EXPORT) --no-default-groups --group $$stage --no-hashes | sed 's/ ;.*//; s/^/      - /' >>envs/$$stage.yaml || exit; \
+	done
 
-lock: env
-	.venv/bin/python envs/lock.py
-
-format: env
+format: env ## format the code
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 	PATH="$(CURDIR)/.venv/bin:$$PATH" snakefmt Snakefile workflow # it calls the shfmt beside it
 
-clean:
+clean: ## remove the demo's results
 	rm -rf results/demo results/standins

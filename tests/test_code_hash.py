@@ -224,7 +224,7 @@ def test_every_form_of_import_is_followed(workflow, statement, module):
 
 
 def test_installed_packages_are_not_followed(workflow):
-    """Their versions are those of envs/requirements.lock."""
+    """Their versions are those of uv.lock."""
     write(workflow / "libretto/vocab.py", "import importlib.metadata\nimport yaml\nfrom numpy import linalg\n")
     names = ["scripts/train.py", *(f"libretto/{name}.py" for name in
              ("__init__", "training", "models/__init__", "models/amt", "vocab"))]  # fmt: skip

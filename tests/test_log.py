@@ -88,6 +88,7 @@ def test_read_only_disk_is_told_in_one_line(disk):
     assert [line.split(" ", 2)[2] for line in printed.splitlines()] == [message]
 
 
+@pytest.mark.slow
 def test_read_only_results_are_refused_before_any_job(disk):
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     checkout = copy_checkout(disk.parent / "checkout")
@@ -98,6 +99,7 @@ def test_read_only_results_are_refused_before_any_job(disk):
     assert "Traceback" not in run.stdout
 
 
+@pytest.mark.slow
 def test_a_read_only_checkout_is_refused(disk):
     for name in ("Snakefile", "config.yaml", "profiles", "workflow/rules", "workflow/libretto", "workflow/schemas"):
         (disk / name).parent.mkdir(exist_ok=True)

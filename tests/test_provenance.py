@@ -15,7 +15,24 @@ RULES = [
     {"name": "generate", "outputs": [rf"{SAMPLES}/tokens\.parquet$", f"{SAMPLES}/midi$"]},
     {"name": "table", "outputs": [r"results/r/table\.csv$"]},
 ]
-LOCK = "numpy==1.26.4 \\\n    --hash=sha256:00\n    # via pandas\nsnakemake==9.27.1 \\\n    --hash=sha256:11\n"
+LOCK = """
+version = 1
+
+[[package]]
+name = "libretto"
+version = "0.1.0"
+source = { virtual = "." }
+
+[[package]]
+name = "numpy"
+version = "1.26.4"
+source = { registry = "https://pypi.org/simple" }
+
+[[package]]
+name = "snakemake"
+version = "9.27.1"
+source = { registry = "https://pypi.org/simple" }
+"""
 
 
 @pytest.fixture
@@ -25,7 +42,7 @@ def run(tmp_path, monkeypatch):
     files = {
         "Snakefile": "rule all: pass",
         "workflow/scripts/generate.py": "print()",
-        "requirements.lock": LOCK,
+        "uv.lock": LOCK,
         "lmd.tar.gz": "archive",
         "results/r/samples/a/tokens.parquet": "tokens a",
         "results/r/samples/a/midi/0000.mid": "midi 0",
@@ -92,8 +109,8 @@ def test_records_are_read_by_output_path_long_names_too(tmp_path):
 
 
 def test_versions_and_commit(run, request):
-    assert locked_versions("requirements.lock") == {"numpy": "1.26.4", "snakemake": "9.27.1"}
-    assert len(locked_versions(request.config.rootpath / "envs/requirements.lock")) > 50
+    assert locked_versions("uv.lock") == {"numpy": "1.26.4", "snakemake": "9.27.1"}
+    assert len(locked_versions(request.config.rootpath / "uv.lock")) > 50
     assert git_commit(run) is None
     for command in (
         ["init", "-q"],
@@ -110,16 +127,14 @@ def test_versions_and_commit(run, request):
 def write_crate(records):
     results = find_results("results/r", RULES)
     config, code = "results/r/provenance/config.yaml", "workflow/scripts/generate.py"
-    paths = ["Snakefile", code, "requirements.lock", config, str(Path("lmd.tar.gz").absolute()), *results]
+    paths = ["Snakefile", code, "uv.lock", config, str(Path("lmd.tar.gz").absolute()), *results]
     crate = RunCrate("r", "results/r/provenance", read_contents(paths, threads=1))
     crate.add_file("Snakefile", ["SoftwareSourceCode", "ComputationalWorkflow"])
     crate.add_file(code, ["SoftwareSourceCode"])
     crate.add_file(paths[4], name="sources.lmd", version="1")
-    for path in ["requirements.lock", config, *results]:
+    for path in ["uv.lock", config, *results]:
         crate.add_file(path)
-    crate.set_workflow(
-        "Snakefile", ["Snakefile", code], "abc", "requirements.lock", locked_versions("requirements.lock")
-    )
+    crate.set_workflow("Snakefile", ["Snakefile", code], "abc", "uv.lock", locked_versions("uv.lock"))
     tools = {"generate": code, "table": "Snakefile"}
     crate.add_jobs(results, records, tools, config, [paths[4]])
     crate.write()

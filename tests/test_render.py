@@ -102,6 +102,7 @@ def assert_same_audio(file, soundfont, monkeypatch):
     assert np.abs(theirs[length:]).max(initial=0) < 10 ** (-30 / 20) * np.abs(theirs).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("soundfont", SOUNDFONTS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("name", PIECES)
 def test_audio_is_that_of_the_fluidsynth_command(name, soundfont, write_midi, monkeypatch):
@@ -140,6 +141,7 @@ def test_every_instrument_of_real_music_is_heard(soundfont, write_midi):
             assert loudness(audio[start:end]) > 1e-4, instrument
 
 
+@pytest.mark.slow
 def test_every_instrument_is_heard(soundfont, write_midi):
     render.keep_samples(soundfont)
     quiet = {}
@@ -163,6 +165,7 @@ def test_no_note_is_dropped_and_a_dropped_one_is_counted(soundfont, write_midi, 
     assert f"do without {expected} voices" in caplog.text
 
 
+@pytest.mark.slow
 def test_voices_that_are_cut_off_are_counted_too(soundfont, write_midi, monkeypatch):
     """Notes that begin one after the other: FluidSynth cuts off old voices, of which the command says nothing."""
     draws = RANDOM.integers((0, 40), (15, 90), (341, 2)).tolist()
@@ -201,6 +204,7 @@ def test_last_note_rings_out(write_midi, soundfont):
     assert loudness(audio[-RATE // 10 :]) < 0.1 * loudness(audio[:RATE])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lead", "tail"), [(0, 0), (5000, 0), (0, 30_001), (12_345, 6789)])
 def test_trimming_is_librosas(lead, tail):
     random = np.random.default_rng(0)

@@ -430,6 +430,7 @@ def test_model_from_the_hub(hub, tmp_path):
     assert hub.tokens == {"Bearer hf_ada"}
 
 
+@pytest.mark.slow
 def test_the_download_rule_is_online_where_all_else_is_offline(hub, tmp_path):
     checkout = copy_checkout(tmp_path)
     (tmp_path / "hub.yaml").write_text(json.dumps({"run": "hub", "sources": {"models": {"llama-1b": LLAMA_ENTRY}}}))

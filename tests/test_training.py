@@ -78,6 +78,7 @@ def run_until_killed(monkeypatch, step, *arguments):
             run(*arguments)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_like_an_undisturbed_one(make_tiny, family, songs, tmp_path, monkeypatch):
     settings = variant_settings(family)["training"]
     undisturbed = make_tiny(family)
@@ -119,6 +120,7 @@ def test_the_log_falls_and_the_best_model_is_kept(make_tiny, family, songs, tmp_
     assert all(torch.equal(kept[name], value) for name, value in weights(variant).items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [{"gradient_checkpointing": True}, {"precision": "bf16"}], ids=str)
 def test_what_changes_speed_and_memory_changes_no_loss(changed, make_tiny, family, songs, tmp_path):
     losses = []
@@ -130,6 +132,7 @@ def test_what_changes_speed_and_memory_changes_no_loss(changed, make_tiny, famil
     assert losses[1] == pytest.approx(losses[0], rel=0.005 if "precision" in changed else 1e-6)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_a_search_and_fails_a_training(make_tiny, songs, tmp_path, monkeypatch):
     settings = {**variant_settings("llama")["training"], "learning_rate": 1e30, "max_steps": 10}
     with pytest.raises(FloatingPointError):
@@ -164,6 +167,7 @@ def test_a_previous_best_whose_removal_was_cut_off_is_passed_over(make_tiny, tmp
     assert result.best_model(tmp_path).name == "best-1-2.0"
 
 
+@pytest.mark.slow
 def test_accumulated_micro_batches_are_one_batch(make_tiny, family, songs, tmp_path):
     """Whatever the micro-batch, and though micro-batches differ in their numbers of tokens."""
     losses = []
@@ -256,6 +260,7 @@ def overwrite(path, start, content):
         stream.write(content)
 
 
+@pytest.mark.slow
 def test_a_training_with_a_damaged_checkpoint_ends_like_an_undisturbed_one(
     make_tiny, songs, tmp_path, monkeypatch, caplog
 ):

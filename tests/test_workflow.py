@@ -129,6 +129,7 @@ def test_plan_of_the_full_experiment(plan):
     assert set(SYSTEMS) <= set(re.findall(r"results/paper/metrics/([^/\s,]+)\.json", plan))
 
 
+@pytest.mark.slow
 def test_plan_needs_neither_soundfont_nor_token(checkout):
     printed = dry_run(checkout, "--config", 'sources={"soundfont": {"path": "nowhere.sf2"}}')
     counts = job_counts(printed)
@@ -137,6 +138,7 @@ def test_plan_needs_neither_soundfont_nor_token(checkout):
     assert "sources.soundfont.path: there is no nowhere.sf2; correct the path, or install" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "row", "trained"),
     [
@@ -163,6 +165,7 @@ def test_config_alone_adds_a_row(checkout, plan, tmp_path, change, row, trained)
 # What it refuses, in one line and before any job
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -195,6 +198,7 @@ def test_refused_before_any_job(checkout, tmp_path, arguments, message):
     assert not (checkout / "results").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["more.yaml", "config.yaml"])
 def test_a_repeated_key_is_refused(tmp_path, place):
     copy_checkout(tmp_path)
@@ -216,6 +220,7 @@ def test_an_empty_config_is_refused(tmp_path):
     assert last_line(run) == "Error: config.yaml has no keys at its top level; write lines such as `run: mine`"
 
 
+@pytest.mark.slow
 def test_names_are_not_patterns(checkout, tmp_path):
     run = snakemake(checkout, "--dry-run", "results/paper/metrics/amt-t1x0.json")  # the dot of amt-t1.0
     assert run.returncode == 1
@@ -225,6 +230,7 @@ def test_names_are_not_patterns(checkout, tmp_path):
     assert "results/paper/metrics/amt-unconditional-t1e+16.json" in planned
 
 
+@pytest.mark.slow
 def test_wrong_checksum_is_told_in_one_line(checkout, tmp_path):
     """A real download, of a file that the test serves, through the rule and its script."""
     (tmp_path / "lmd_full.tar.gz").write_bytes(b"not what the config says")
@@ -294,6 +300,7 @@ def changed(path, old="", new="CHANGED = 1\n"):
         path.write_text(content)
 
 
+@pytest.mark.slow
 def test_what_changes_no_result_runs_nothing(finished, tmp_path):
     checkout, call = finished
     for path in (checkout / "workflow").rglob("*.py"):
@@ -303,12 +310,14 @@ def test_what_changes_no_result_runs_nothing(finished, tmp_path):
         assert "Nothing to be done" in dry_run(checkout, *call, "--configfile", str(tmp_path / "other.yaml"))
 
 
+@pytest.mark.slow
 def test_a_changed_module_runs_just_its_rules(finished):
     checkout, call = finished
     with changed(checkout / "workflow/libretto/data/pairs.py"):
         assert set(job_counts(dry_run(checkout, *call))) == {"pair", "total"}
 
 
+@pytest.mark.slow
 def test_a_changed_key_runs_just_the_rules_that_read_it(finished, tmp_path):
     checkout, call = finished
     (tmp_path / "other.yaml").write_text("data: {splits: {train: 0123456789abc, valid: de, test: f}}")
@@ -316,6 +325,7 @@ def test_a_changed_key_runs_just_the_rules_that_read_it(finished, tmp_path):
     assert set(counts) == {"pair", "total"}
 
 
+@pytest.mark.slow
 def test_a_source_may_go_once_its_results_are_there(finished):
     checkout, call = finished
     archive = checkout.parent / "lmd.tar.gz"

@@ -51,7 +51,7 @@ rule provenance:
     input:
         final=FINAL,
         cost="<run>/cost.csv",
-        lock="envs/requirements.lock",
+        lock="uv.lock",
         # Of modules, what they mean counts (params), as everywhere.
         workflow=[ancient(path) if path.endswith(".py") else path for path in CODE_FILES],
     output:

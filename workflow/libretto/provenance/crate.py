@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+import tomllib
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,12 +28,12 @@ PROFILES = (
     (WORKFLOW_PROFILE, "Workflow RO-Crate"),
 )
 CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"  # defines sha256 and more
-REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 
 
 def locked_versions(lock: str | Path) -> dict[str, str]:
-    """Version by package name, from a lock file of pip."""
-    return dict(REQUIREMENT.findall(Path(lock).read_text()))
+    """Version by package name, from uv's lock file; the project itself is left out."""
+    packages = tomllib.loads(Path(lock).read_text())["package"]
+    return {package["name"]: package["version"] for package in packages if "virtual" not in package["source"]}
 
 
 def git_commit(folder: str | Path) -> str | None:
