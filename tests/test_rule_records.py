@@ -1,7 +1,7 @@
 import re
 from types import SimpleNamespace
 
-from libretto.provenance.rule_records import describe_rules, describe_sources, uses_standins
+from libretto.provenance.rule_records import describe_rules, describe_sources
 
 CONFIG = {
     "sources": {
@@ -66,9 +66,3 @@ def test_sources_and_their_pins():
         "path": "results/r/sources/models/llama-1b",
         "pins": {"name": "sources.models.llama-1b", "identifier": "meta-llama/Llama-3.2-1B", "version": "def"},
     }
-
-
-def test_standins_are_noticed():
-    assert not uses_standins(CONFIG)
-    models = {"llama-1b": {"path": "results/standins/models/llama-1b"}}
-    assert uses_standins({"sources": CONFIG["sources"] | {"models": models}})

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from libretto.config.embeddings import expected_sha256
-from libretto.config.sources import check_sources, download_entry, missing_paths, source_path
+from libretto.config.sources import check_sources, download_entry, missing_paths, source_path, uses_standins
 from libretto.data.download import RetryPolicy, download_file, download_model
 from libretto.errors import InputError
 from tests.checkout import copy_checkout, snakemake
@@ -42,6 +42,12 @@ def config():
             },
         },
     }
+
+
+def test_standins_are_noticed(config):
+    assert uses_standins(config)
+    del config["sources"]["models"]["tiny"]
+    assert not uses_standins(config)
 
 
 def test_the_checksum_of_weights_holds_for_a_copy_of_ones_own_too(config):

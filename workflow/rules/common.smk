@@ -5,11 +5,10 @@ import os
 import re
 import sys
 
-from libretto.config.sources import check_sources, source_path
+from libretto.config.sources import check_sources, source_path, uses_standins
 from libretto.config.systems import FAD_REFERENCE, systems
 from libretto.failures import failures
 from libretto.provenance.code_hash import code_hash
-from libretto.provenance.rule_records import uses_standins
 
 os.environ.update(
     # `snakemake` may be called by its path, in no activated environment: `python` and `torchrun` are those beside it.

@@ -1,4 +1,4 @@
-"""Section 5.1, inference: a piece of music for each of the first test descriptions, per system; and the human music."""
+"""Section 5.1, inference: a piece of music for each of the first test descriptions, per system; and the ground truth."""
 
 from libretto.config.jobs import generating_models, generating_settings
 

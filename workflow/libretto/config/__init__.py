@@ -1,0 +1,1 @@
+"""What the config says. The Snakefile imports these modules on every call: they must stay quick to import."""

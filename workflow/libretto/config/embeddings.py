@@ -1,7 +1,4 @@
-"""The embeddings of audio that FAD can be computed in, and what each needs.
-
-The Snakefile imports this module on every call: it must stay quick to import.
-"""
+"""The embeddings of audio that FAD can be computed in, and what each needs."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,4 @@
-"""What trainings, generations and scores depend on: params and inputs of their rules, from the config alone.
-
-The Snakefile imports this module on every call: it must stay quick to import.
-"""
+"""What trainings, generations and scores depend on: params and inputs of their rules, from the config alone."""
 
 import shlex
 from collections.abc import Mapping

@@ -1,7 +1,4 @@
-"""The sources of an experiment: where each one's file or folder lies, and checks before the first job.
-
-The Snakefile imports this module on every call: it must stay quick to import.
-"""
+"""The sources of an experiment: where each one's file or folder lies, and checks before the first job."""
 
 import os
 from collections.abc import Iterable
@@ -17,8 +14,13 @@ ADVICE = {
 }
 
 
+def source_names(config: dict) -> list[str]:
+    """`lmd`, `midicaps`, `soundfont` and the names of the models."""
+    return [*FILES, *config["sources"]["models"]]
+
+
 def source_entry(config: dict, name: str) -> dict:
-    """The config's entry of a source: `lmd`, `midicaps`, `soundfont`, or the name of a model.
+    """The config's entry of a source.
 
     Raises:
         InputError: the config has no such source.
@@ -35,7 +37,7 @@ def source_path(config: dict, name: str, folder: str) -> str:
 
     Args:
         config: the experiment.
-        name: `lmd`, `midicaps`, `soundfont`, or the name of a model.
+        name: of `source_names`.
         folder: where the download rules write.
 
     Returns:
@@ -63,10 +65,15 @@ def config_key(name: str) -> str:
     return f"sources.{name}" if name in FILES else f"sources.models.{name}"
 
 
+def uses_standins(config: dict) -> bool:
+    """Whether any source of the config is one that the project made itself."""
+    return any(source_path(config, name, "").startswith(STANDINS) for name in source_names(config))
+
+
 def missing_paths(config: dict) -> dict[str, str]:
     """Each `path:` of the config where nothing is and that no rule makes, with the name of the source (its first)."""
     missing = {}
-    for name in [*FILES, *config["sources"]["models"]]:
+    for name in source_names(config):
         if "path" in source_entry(config, name):
             path = source_path(config, name, "")
             if not path.startswith(STANDINS) and not os.path.exists(path):
@@ -92,7 +99,7 @@ def check_sources(config: dict, folder: str, files: Iterable[str]) -> None:
         InputError: says which source, and what to do.
     """
     files = set(files)
-    for name in [*FILES, *config["sources"]["models"]]:
+    for name in source_names(config):
         path = source_path(config, name, folder)
         if path in files:
             _check_source(name, source_entry(config, name), path)

@@ -6,7 +6,7 @@ The Snakefile imports this module on every call: it must stay quick to import.
 import os
 from collections.abc import Iterable
 
-from libretto.config.sources import FILES, STANDINS, config_key, source_entry, source_path
+from libretto.config.sources import config_key, source_entry, source_names, source_path
 
 # What pins a source, in the words of schema.org.
 PINS = {"hub": "identifier", "revision": "version", "url": "url"}
@@ -53,10 +53,5 @@ def describe_sources(config: dict, folder: str) -> dict[str, dict]:
             "pins": {"name": config_key(name)}
             | {PINS[key]: value for key, value in source_entry(config, name).items() if key in PINS},
         }
-        for name in [*FILES, *config["sources"]["models"]]
+        for name in source_names(config)
     }
-
-
-def uses_standins(config: dict) -> bool:
-    """Whether any source of the config is one that the project made itself."""
-    return any(source["path"].startswith(STANDINS) for source in describe_sources(config, "").values())
