@@ -6,7 +6,6 @@ The crate's metadata file lies in a folder of its own, so the files it describes
 import mimetypes
 import os
 import platform
-import re
 import subprocess
 import tomllib
 import urllib.parse
