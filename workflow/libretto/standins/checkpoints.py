@@ -48,8 +48,10 @@ _PRE_TOKENS = "|".join(
         *(r" ?[^\s\p{L}\p{N}]+[\r\n]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"),
     )
 )
-# Width, layers, heads, key-value heads: three layers in the smaller one, so that weights over layers mean something.
-LLAMA_SHAPES = {"llama-1b": (128, 3, 4, 2), "llama-3b": (160, 2, 4, 2)}
+# Width, layers, heads, key-value heads. Deeper ones learn less in the demo's minutes.
+LLAMA_SHAPES = {"llama-1b": (96, 2, 4, 2), "llama-3b": (128, 2, 4, 2)}
+# What random attention and MLPs add to the embeddings is noise until they have learned something: they start quiet.
+LLAMA_RESIDUAL_SCALE = 0.2
 LLAMA_ROPE = {
     **{"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 32.0},
     **{"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
@@ -197,7 +199,12 @@ def make_llama(folder: str | Path, name: str, seed: int) -> None:
         eos_token_id=tokenizer.convert_tokens_to_ids("<|end_of_text|>"),
         dtype="bfloat16",
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight *= LLAMA_RESIDUAL_SCALE
+            layer.mlp.down_proj.weight *= LLAMA_RESIDUAL_SCALE
+    model.to(torch.bfloat16).save_pretrained(folder)
     follow_umask(folder)
     tokenizer.save_pretrained(folder)
     # As the hub's folders have it; transformers 5 writes neither.
