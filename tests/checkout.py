@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +24,17 @@ def copy_checkout(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     return folder
+
+
+def shorten(checkout: Path) -> None:
+    """Make the demo's experiment in `checkout` a short one, for tests that ask whether and not how well it works."""
+    path = checkout / "demo/experiment.yaml"
+    experiment = yaml.safe_load(path.read_text())
+    experiment["standins"] = {"amt_steps": 60}
+    for variant in experiment["variants"].values():
+        variant["training"] |= {"max_steps": 40, "eval_steps": 20}
+    experiment["sampling"]["max_new_tokens"] = 60
+    path.write_text(yaml.safe_dump(experiment, sort_keys=False))
 
 
 def snakemake(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:

@@ -8,7 +8,7 @@ import yaml
 
 from libretto.tables import CHUNKS
 from libretto.tokens import vocab
-from tests.checkout import ROOT, copy_checkout, snakemake
+from tests.checkout import ROOT, copy_checkout, shorten, snakemake
 
 SPECIAL_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
 CAPTIONS = [
@@ -41,8 +41,9 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    """A copy of the checkout in which `snakemake --profile demo` has run, as a newcomer runs it."""
+    """A copy of the checkout in which `snakemake --profile demo` has run, with a shorter experiment."""
     checkout = copy_checkout(tmp_path_factory.mktemp("demo"))
+    shorten(checkout)
     run = snakemake(checkout, "--profile", "demo")
     assert run.returncode == 0, run.stdout[-5000:]
     return checkout

@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it: `snakemake --profile demo` in a fresh copy of the checkout."""
+"""`snakemake --profile demo` in a fresh copy of the checkout, with a shorter experiment: every step, end to end."""
 
 import json
 import re
@@ -10,8 +10,6 @@ from tests.checkout import dry_run
 from tests.test_workflow import SYSTEMS as ROWS
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
-
-VARIANTS = ["amt", "amt-weighted", "llama-1b", "llama-3b", "llama-3b-amt"]
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +34,6 @@ def test_every_score_is_measured_or_left_out_for_a_reason(table):
 def test_the_reports_figures_stand_beside_ours(table):
     assert table.loc["llama-3b-amt-t1.1", "report_fad"] == 0.245
     assert table.loc["amt-t1.0", "report_clap_mean"] == 0.156
-
-
-def test_models_that_know_music_write_valid_events(table):
-    assert (table.loc[ROWS[2:5], "invalid_share"] < 0.5).all()
-    assert (table.loc[ROWS[5:], "invalid_share"] < 1).all()
-
-
-def test_every_variant_learns(demo):
-    for variant in VARIANTS:
-        losses = pd.read_parquet(demo / f"results/demo/train/{variant}/log.parquet")["val_loss"].dropna()
-        assert losses.min() < 0.8 * losses.iloc[0], variant
 
 
 def test_dropped_songs_and_captions_are_accounted_for(demo):

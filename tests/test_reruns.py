@@ -59,7 +59,7 @@ def test_a_default_of_the_schema_runs_what_reads_it(demo):
 
 
 def test_how_we_sample_does_not_fold_the_models_again(demo, tmp_path):
-    (tmp_path / "other.yaml").write_text("sampling: {top_p: 0.9, max_new_tokens: 128}")
+    (tmp_path / "other.yaml").write_text("sampling: {top_p: 0.8, max_new_tokens: 128}")
     files = [str(demo / "demo/experiment.yaml"), str(tmp_path / "other.yaml")]
     counts = planned(demo, "--configfile", *files)
     assert "fold" not in counts

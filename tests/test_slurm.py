@@ -2,12 +2,13 @@
 
 import json
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.checkout import copy_checkout, snakemake
+from tests.checkout import copy_checkout, shorten, snakemake
 from tests.slurm_cluster import NoSlurmError, finished_jobs, slurm_cluster
 
 GPU_RULES = {"train", "validate", "generate"}
@@ -37,6 +38,8 @@ def through_slurm(cluster, demo, tmp_path_factory):
     """A copy of the checkout in which rows of the demo have gone through Slurm, and what Snakemake said."""
     _, environment = cluster
     checkout = copy_checkout(tmp_path_factory.mktemp("slurm"))
+    shorten(checkout)
+    shutil.copytree(demo / "results/standins", checkout / "results/standins")  # what a lab brings along, too
     (checkout / "fewer.json").write_text(json.dumps(FEWER))
     run = snakemake(
         checkout,

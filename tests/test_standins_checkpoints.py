@@ -18,11 +18,10 @@ def folder(tmp_path_factory):
     umask = os.umask(0o027)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "AMT_PIECES", 4)
-        patch.setattr(checkpoints, "AMT_STEPS", 12)
         patch.setattr(checkpoints, "TEXT_CAPTIONS", 40)
         torch.set_num_threads(1)
-        make_amt(folder / "amt-large", seed=0)
-        make_amt(folder / "again", seed=0)
+        make_amt(folder / "amt-large", seed=0, steps=12)
+        make_amt(folder / "again", seed=0, steps=12)
         make_llama(folder / "llama-1b", "llama-1b", seed=0)
         make_llama(folder / "llama-3b", "llama-3b", seed=0)
     os.umask(umask)
@@ -60,7 +59,7 @@ def test_files_have_the_mode_that_the_umask_leaves(folder):
 def test_chunks_begin_with_the_start_token_and_time_zero(monkeypatch):
     monkeypatch.setattr(checkpoints, "AMT_PIECES", 1)
     chunks = checkpoints._music_chunks(5)
-    assert chunks.shape[1] == checkpoints.AMT_CONTEXT
+    assert chunks.shape[1] == checkpoints.AMT_CONTEXT == 1 + 63 * 3
     assert (chunks[:, 0] == AUTOREGRESS).all()
     assert (chunks[:, 1] == 0).all()
 

@@ -40,6 +40,7 @@ rule make_amt:
         runtime=20,
     params:
         seed=lookup(within=config, dpath="standins/seed"),
+        steps=lookup(within=config, dpath="standins/amt_steps"),
         code=code("make_amt.py"),
     message:
         "Training a tiny stand-in for AMT-Large"

@@ -30,7 +30,6 @@ from libretto.tokens.vocab import (
 AMT_CONTEXT = 190
 AMT_WIDTH = 64
 AMT_PIECES = 400
-AMT_STEPS = 600
 AMT_BATCH = 8
 
 TEXT_VOCABULARY = 2000
@@ -58,12 +57,13 @@ LLAMA_ROPE = {
 }
 
 
-def make_amt(folder: str | Path, seed: int) -> float:
+def make_amt(folder: str | Path, seed: int, steps: int) -> float:
     """Save a small GPT-2 with AMT's vocabulary, trained for a short while on pieces that are not in the corpus.
 
     Args:
         folder: where `from_pretrained` will find it.
         seed: of the pieces, the weights and the order of training.
+        steps: how many updates.
 
     Returns:
         The loss of the last steps, in nats a token.
@@ -79,10 +79,10 @@ def make_amt(folder: str | Path, seed: int) -> float:
     bias = torch.zeros(len(used) + 1)
     bias[-1] = math.log(unused)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=AMT_STEPS, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
     losses = []
     model.train()
-    for _ in tqdm(range(AMT_STEPS), desc="training the stand-in AMT", mininterval=5):
+    for _ in tqdm(range(steps), desc="training the stand-in AMT", mininterval=5):
         batch = compact[torch.randint(len(compact), (AMT_BATCH,))]
         logits = model(batch).logits[:, :-1] + bias
         loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
