@@ -57,6 +57,7 @@ def last_line(run) -> str:
         ["ruff", "format", "--check", "."],
         ["snakefmt", "--check", "Snakefile", "workflow"],
         ["snakemake", "--lint"],
+        pytest.param(["mypy"], marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )

@@ -28,9 +28,9 @@ def failures(jobs: Iterable, since: datetime) -> list[str]:
             path, error = next(iter(errors.items()))
             lines.append(f"Error: {error} ({path})")
         else:
-            logs = ", ".join(job.log)
+            paths = ", ".join(job.log)
             lines.append(
-                f"Error: {job.name} left no error in {logs}: it could not start, was killed (memory? time?), or "
+                f"Error: {job.name} left no error in {paths}: it could not start, was killed (memory? time?), or "
                 "did not write one of its outputs; see the messages above"
             )
     return sorted(lines)

@@ -15,15 +15,15 @@ logger = logging.getLogger("libretto")
 @contextmanager
 def written_whole(*paths: str | Path) -> Iterator[list[Path]]:
     """Temporary names beside `paths`: all renamed at the end, or removed after an error."""
-    paths = [Path(path) for path in paths]
-    parts = [path.with_name(f"{path.name}.part") for path in paths]
+    targets = [Path(path) for path in paths]
+    parts = [path.with_name(f"{path.name}.part") for path in targets]
     try:
         yield parts
-        for part, path in zip(parts, paths, strict=True):
+        for part, path in zip(parts, targets, strict=True):
             os.replace(part, path)
     except OSError as error:
         if error.filename is None:  # a write does not say where
-            error.filename = os.path.commonpath(paths)
+            error.filename = os.path.commonpath(targets)
         raise
     finally:
         for part in parts:

@@ -21,11 +21,15 @@ def start_log(path: str | Path) -> logging.Logger:
     logging.captureWarnings(True)
     sys.excepthook = partial(_log_uncaught, Path(path).parent)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    file = logging.FileHandler(path, mode="w")
+    file = _LogFile(path, mode="w")
     file.setFormatter(logging.root.handlers[0].formatter)
-    file.handleError = lambda record: None  # a full disk; stderr has the record too
     logging.root.addHandler(file)
     return logging.getLogger("libretto")
+
+
+class _LogFile(logging.FileHandler):
+    def handleError(self, record):  # a full disk; stderr has the record too
+        pass
 
 
 def _log_uncaught(folder, kind, error, traceback):

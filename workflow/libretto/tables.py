@@ -122,7 +122,7 @@ class TableWriter:
     def __init__(self, path: str | Path, schema: pa.Schema):
         self._schema = schema
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
-        self._rows = []
+        self._rows: list[dict] = []
         self._bytes = 0
 
     def __enter__(self):

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import get_type_hints
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def read_renderings(path: str | Path) -> list[Rendering]:
     """Read what `write_renderings` wrote."""
     with open(path, newline="") as file:
         return [
-            Rendering(**{field.name: field.type(row[field.name]) for field in fields(Rendering)})
+            Rendering(**{name: kind(row[name]) for name, kind in get_type_hints(Rendering).items()})
             for row in csv.DictReader(file)
         ]
 

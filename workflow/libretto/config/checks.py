@@ -70,7 +70,7 @@ def _check_repeated_keys(path: str | Path, root: yaml.Node) -> None:
         if isinstance(node, yaml.SequenceNode):
             nodes += node.value
             continue
-        lines = {}
+        lines: dict[str, int] = {}
         for key, value in node.value:
             name, line = str(key.value), key.start_mark.line + 1
             if name in lines:

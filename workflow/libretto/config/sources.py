@@ -72,7 +72,7 @@ def uses_standins(config: dict) -> bool:
 
 def missing_paths(config: dict) -> dict[str, str]:
     """Each `path:` of the config where nothing is and that no rule makes, with the name of the source (its first)."""
-    missing = {}
+    missing: dict[str, str] = {}
     for name in source_names(config):
         if "path" in source_entry(config, name):
             path = source_path(config, name, "")

@@ -4,9 +4,10 @@ import gzip
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from libretto.errors import InputError
 
@@ -46,15 +47,16 @@ def read_archive(path: str | Path) -> Iterator[Member]:
     Raises:
         InputError: not a gzip file, not a tar archive inside, damaged, cut off, or with headers that are not read.
     """
-    seen = set()
+    seen: set[str] = set()
     members = 0
     unread = 0
     try:
         with gzip.open(path) as unzipped:
             stream = _Tail(unzipped)
-            with tarfile.open(fileobj=stream, mode="r|", bufsize=READ_BYTES, tarinfo=_BoundedTarInfo) as tar:
+            file = cast(IO[bytes], stream)  # tarfile calls nothing but its `read`
+            with tarfile.open(fileobj=file, mode="r|", bufsize=READ_BYTES, tarinfo=_BoundedTarInfo) as tar:
                 while (info := tar.next()) is not None:
-                    tar.members.clear()  # tarfile remembers every member: 178,561 of them
+                    tar.members.clear()  # type: ignore[attr-defined]  # tarfile remembers every member: 178,561 of them
                     members += 1
                     size = tar.offset - info.offset_data  # of its data; a link or a sparse file may claim any other
                     if size > MAX_MIDI_BYTES:
@@ -63,7 +65,7 @@ def read_archive(path: str | Path) -> Iterator[Member]:
                             raise tarfile.ReadError(f"{unread:,} bytes in members that are too large for songs")
                     if not info.isdir():
                         member = _read_member(tar, info, seen)
-                        if member.midi is not None:
+                        if member.lmd_id is not None and member.midi is not None:
                             seen.add(member.lmd_id)
                         yield member
                 stream.check_end(tar.offset)
@@ -94,7 +96,11 @@ def _read_member(tar: tarfile.TarFile, info: tarfile.TarInfo, seen: set[str]) ->
     elif lmd_id in seen:
         reason = "duplicate"
     shown = info.name.encode("utf-8", "backslashreplace").decode()  # a name may be no text
-    return Member(shown, lmd_id, None if reason else tar.extractfile(info).read(), reason)
+    if reason:
+        return Member(shown, lmd_id, reason=reason)
+    file = tar.extractfile(info)
+    assert file is not None  # it is a regular file
+    return Member(shown, lmd_id, file.read())
 
 
 class _UnsupportedError(tarfile.TarError):
@@ -109,13 +115,17 @@ class _BoundedTarInfo(tarfile.TarInfo):
     and size matter here.
     """
 
+    # The stubs leave out what begins with an underscore.
+    _block: Callable[[int], int]
+    _sparse_structs: list
+
     def _proc_member(self, tar):
         # Every header comes through here; newer versions of tarfile do not call `frombuf` for each.
         if self.size < 0:
             raise tarfile.ReadError(f"a member of {self.size} bytes")
         if self.type in EXTENDED_TYPES and self.size > MAX_HEADER_BYTES:
             raise _UnsupportedError(f"a header of {self.size} bytes, over {MAX_HEADER_BYTES},")
-        return super()._proc_member(tar)
+        return super()._proc_member(tar)  # type: ignore[misc]
 
     def _proc_pax(self, tar):
         records = tar.fileobj.read(self._block(self.size))[: self.size]
@@ -138,7 +148,7 @@ class _BoundedTarInfo(tarfile.TarInfo):
     def _proc_sparse(self, tar):
         if self._sparse_structs[1]:
             raise _UnsupportedError("a sparse file")
-        return super()._proc_sparse(tar)
+        return super()._proc_sparse(tar)  # type: ignore[misc]
 
 
 def _pax_records(records: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -66,15 +66,16 @@ def pair(
     Yields:
         Rows of `PAIRS`, in MidiCaps' order.
     """
-    songs, refused = {}, {}
-    for member in members:
-        if member["reason"] is None:
-            songs[member["lmd_id"]] = member["member"]
-        elif member["reason"] == "duplicate" or member["lmd_id"] is None or member["lmd_id"] in refused:
-            drop(dropped("shard", member["reason"], member["lmd_id"], member["member"]))
+    songs: dict[str, str] = {}
+    refused: dict[str, dict] = {}
+    for entry in members:
+        if entry["reason"] is None:
+            songs[entry["lmd_id"]] = entry["member"]
+        elif entry["reason"] == "duplicate" or entry["lmd_id"] is None or entry["lmd_id"] in refused:
+            drop(dropped("shard", entry["reason"], entry["lmd_id"], entry["member"]))
         else:
-            refused[member["lmd_id"]] = member
-    seen = set()
+            refused[entry["lmd_id"]] = entry
+    seen: set[str] = set()
     for number, row in enumerate(rows):
         match = MIDI_NAME.fullmatch(PurePosixPath(row["location"]).name)
         lmd_id = match and match[1]
@@ -82,9 +83,9 @@ def pair(
         if lmd_id in seen:
             drop(dropped("pair", "duplicate", lmd_id, None, number))
         elif lmd_id not in songs:
-            member = refused.pop(lmd_id, None)
-            if member:
-                drop(dropped("shard", member["reason"], lmd_id, member["member"], number))
+            if lmd_id in refused:
+                entry = refused.pop(lmd_id)
+                drop(dropped("shard", entry["reason"], lmd_id, entry["member"], number))
             else:
                 drop(dropped("pair", "no-midi", lmd_id, None, number))
         else:
@@ -100,8 +101,8 @@ def pair(
                 yield song | {"member": member, "row": number} | features
     for lmd_id, member in songs.items():
         drop(dropped("pair", "no-midicaps-row", lmd_id, member))
-    for lmd_id, member in refused.items():
-        drop(dropped("shard", member["reason"], lmd_id, member["member"]))
+    for lmd_id, entry in refused.items():
+        drop(dropped("shard", entry["reason"], lmd_id, entry["member"]))
 
 
 def _feature(value, kind: pa.DataType):

@@ -57,8 +57,8 @@ def find_duplicates(songs: Iterable[dict]) -> dict[str, str]:
         "bytes" or "tokens" by `lmd_id`: which of the two is identical.
     """
     songs = sorted(songs, key=lambda song: SPLITS.index(song["split"]))
-    first_split = {}
-    duplicates = {}
+    first_split: dict[tuple[str, str], str] = {}
+    duplicates: dict[str, str] = {}
     for song in songs:
         for kind in ("bytes", "tokens"):
             digest = song["midi_sha256" if kind == "bytes" else "tokens_sha256"]
@@ -91,7 +91,7 @@ def assign_splits(
         Each song with its `chunks` and the columns of `SONGS`, whose `dropped` is `no-chunk`, `duplicate-bytes`,
         `duplicate-tokens`, `cut` or None.
     """
-    usable = Counter()
+    usable: Counter[str] = Counter()
     for song in songs:
         split, duplicate = song["split"], duplicates.get(song["lmd_id"])
         chunks, n_dropped = chunk_song(song["tokens"], chunk_tokens, long_chunks)

@@ -25,9 +25,9 @@ def summarize(songs: Iterable[dict], dropped: Iterable[dict], n_members: int, n_
         RuntimeError: a member, or a row of MidiCaps, is neither in a split nor dropped, or is so twice.
     """
     rows = []
-    splits = {split: Counter() for split in (*SPLITS, "background")}
+    splits: dict[str, Counter[str]] = {split: Counter() for split in (*SPLITS, "background")}
     chunks_dropped = 0
-    duplicates = {split: Counter() for split in SPLITS[1:]}
+    duplicates: dict[str, Counter[str]] = {split: Counter() for split in SPLITS[1:]}
     for song in songs:
         counts = splits[song["split"]]
         counts["songs_before_cut"] += song["dropped"] in (None, "cut")
@@ -40,8 +40,8 @@ def summarize(songs: Iterable[dict], dropped: Iterable[dict], n_members: int, n_
             _count(splits["background"], song)
         if song["duplicate"]:
             duplicates[song["split"]][song["duplicate"]] += 1
-    reasons = {}
-    n_dropped = Counter()
+    reasons: dict[str, Counter[str]] = {}
+    n_dropped: Counter[str] = Counter()
     for row in dropped:
         by_reason = reasons.setdefault(row["stage"], Counter())
         by_reason[row["reason"]] += 1

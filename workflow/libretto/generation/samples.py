@@ -43,8 +43,8 @@ def write_samples(
     """
     Path(midi).mkdir(parents=True, exist_ok=True)
     rows = []
-    for index, (song, prompt, (tokens, stop)) in enumerate(zip(songs, prompts, pieces, strict=True)):
-        tokens = np.asarray(tokens, dtype=np.int32)
+    for index, (song, prompt, (ids, stop)) in enumerate(zip(songs, prompts, pieces, strict=True)):
+        tokens = np.asarray(ids, dtype=np.int32)
         events, n_invalid = valid_events(tokens)
         n_substituted = 0
         if len(events):

@@ -52,17 +52,17 @@ def sample(
     if n_finished:
         logger.info("resuming from %s: %d of %d batches are finished", folder, n_finished, len(starts))
     with tqdm(total=len(starts), desc=name, unit="batch", initial=n_finished) as progress:
-        for batch, start in enumerate(starts):
-            if batches[batch] is None:
+        for batch, (start, path, rows) in enumerate(zip(starts, paths, batches, strict=True)):
+            if rows is None:
                 torch.manual_seed(stable_seed(seed, name, batch))
-                batches[batch] = generator(
+                rows = generator(
                     captions[start : start + size],
                     max_new_tokens=settings["max_new_tokens"],
                     nucleus=partial(Nucleus, temperature=temperature, top_p=settings["top_p"], top_k=settings["top_k"]),
                 ).tolist()
-                _write_batch(paths[batch], batches[batch])
+                _write_batch(path, rows)
                 progress.update()
-            for row in batches[batch]:
+            for row in rows:
                 ended = vocab.SEPARATOR in row
                 yield (row[: row.index(vocab.SEPARATOR)] if ended else row), ("separator" if ended else "length")
 

@@ -89,7 +89,7 @@ class LlamaForTextToMusic(LlamaForCausalLM):
         """-log p of each of `labels` [batch, L] (the next id, or IGNORED) after right-padded ids [batch, L]."""
         return token_losses(*self._hidden_and_heads(input_ids), labels)
 
-    def _hidden_and_heads(self, input_ids):
+    def _hidden_and_heads(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         # No mask: see libretto.models.attention.
         hidden = self.model(inputs_embeds=self.embed(input_ids), use_cache=False).last_hidden_state
         return hidden, [self.lm_head.weight, self.expanded_lm_head.weight]

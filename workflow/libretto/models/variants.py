@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from transformers import PreTrainedModel
 
 from libretto.models.amt import AmtForTextToMusic
 from libretto.models.batches import collate_amt, collate_llama
@@ -12,7 +13,7 @@ from libretto.models.encoder import TextEncoder, text_shape
 from libretto.models.llama import LlamaForTextToMusic
 from libretto.models.prompts import Prompter, load_tokenizer
 
-FAMILIES = {"amt": AmtForTextToMusic, "llama": LlamaForTextToMusic}
+FAMILIES: dict[str, type[PreTrainedModel]] = {"amt": AmtForTextToMusic, "llama": LlamaForTextToMusic}
 
 
 @dataclass

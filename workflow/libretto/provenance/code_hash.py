@@ -56,7 +56,7 @@ def _imports(path: Path) -> tuple[Path, ...]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            if node.level:
+            if node.level or node.module is None:
                 raise ValueError(f"{path}: a relative import; write 'from libretto...' so that it can be followed")
             if node.names[0].name == "*":
                 raise ValueError(f"{path}: a star import; name what it imports so that it can be followed")

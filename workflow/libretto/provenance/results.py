@@ -43,13 +43,13 @@ class Job:
 
 def read_contents(paths: Iterable[str | Path], threads: int) -> dict[str, Content]:
     """Hash files and folders, several at a time, with a progress bar."""
-    paths = [Path(path) for path in paths]
-    files = {path: sorted(p for p in path.rglob("*") if p.is_file()) for path in paths if path.is_dir()}
-    single = sorted({path for path in paths if path.is_file()} | {file for found in files.values() for file in found})
+    places = [Path(path) for path in paths]
+    files = {path: sorted(p for p in path.rglob("*") if p.is_file()) for path in places if path.is_dir()}
+    single = sorted({path for path in places if path.is_file()} | {file for found in files.values() for file in found})
     with ThreadPoolExecutor(threads) as pool:
         digests = dict(zip(single, tqdm(pool.map(file_sha256, single), total=len(single), unit="file"), strict=True))
     contents = {}
-    for path in paths:
+    for path in places:
         if path in files:
             listing = {file.relative_to(path).as_posix(): digests[file] for file in files[path]}
             text = "".join(f"{digest}  {name}\n" for name, digest in sorted(listing.items()))
@@ -75,9 +75,9 @@ def find_results(folder: str | Path, rules: Sequence[Mapping]) -> dict[str, Job]
     results: dict[str, Job] = {}
 
     def visit(path: str) -> None:
-        found = ((rule, pattern.match(path)) for pattern, rule in patterns)
-        rule, match = next(((rule, match) for rule, match in found if match), (None, None))
-        if match:
+        found = ((rule, match) for pattern, rule in patterns if (match := pattern.match(path)))
+        if first := next(found, None):
+            rule, match = first
             results[path] = Job(rule, tuple(sorted(match.groupdict().items())))
         elif os.path.isdir(path):
             for name in sorted(os.listdir(path)):
@@ -105,7 +105,7 @@ def read_records(folder: str | Path) -> dict[str, dict]:
 
 def checksum_list(contents: Mapping[str, Content], folder: str | Path) -> str:
     """Every single file under `folder` as a line for `sha256sum --check`, called in `folder`."""
-    lines = {}
+    lines: dict[str, str] = {}
     for path, content in contents.items():
         if Path(path).is_relative_to(folder):
             name = Path(path).relative_to(folder).as_posix()

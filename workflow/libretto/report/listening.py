@@ -55,6 +55,7 @@ class Sample:
     @property
     def playhead_start(self) -> float:
         """Where in the piano roll the audio begins, in seconds from the roll's first onset; may be negative."""
+        assert self.roll is not None  # or there is no playhead
         return self.audio_start - self.roll.first_onset / TICKS_PER_SECOND
 
 

@@ -422,9 +422,9 @@ class _Session:
                 last = bar.position == bar.length - 1
                 if fills and last and bar.unit >= -1 and rng.random() < 0.75:
                     hits = {key: hit for key, hit in hits.items() if key[1] < 12}
-                    for i, drum in enumerate(rng.choice(_FILLS)):
-                        if drum != ".":
-                            hits[_FILL_DRUMS[drum], 12 + i] = "o"
+                    for i, letter in enumerate(rng.choice(_FILLS)):
+                        if letter != ".":
+                            hits[_FILL_DRUMS[letter], 12 + i] = "o"
                 if crash and bar.position == 0 and bar.unit >= 0 and bar.unit % 2 == 0:
                     hits[styles.CRASH, 0] = "o"
             for (drum, step), hit in sorted(hits.items(), key=lambda item: (item[0][1], item[0][0])):

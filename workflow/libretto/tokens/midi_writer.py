@@ -75,9 +75,9 @@ class _Channel:
     busy_until: int = -1
     parts: dict[int, list["_Part"]] = field(default_factory=lambda: defaultdict(list))
 
-    def ends_in_order(self, pitch: int, end: int) -> bool:
+    def ends_in_order(self, program: int, pitch: int, end: int) -> bool:
         """Whether all notes of this pitch end by `end`, so that a reader that closes the oldest one first is right."""
-        return all(part.ends.get(pitch, -1) <= end for part in self.parts[self.program])
+        return all(part.ends.get(pitch, -1) <= end for part in self.parts[program])
 
 
 @dataclass(eq=False)
@@ -136,9 +136,12 @@ class _Band:
     def add_note(self, program: int, pitch: int, onset: int, end: int) -> bool:
         """Add a note; returns whether another program plays it."""
         part = self._choose(program, pitch, onset, end)
-        if is_substituted := part is None:
-            nearest = min(self.melodic, key=lambda channel: abs(channel.program - program))
-            part = self._choose(nearest.program, pitch, onset, end)
+        is_substituted = part is None
+        if part is None:
+            sounding = [channel.program for channel in self.melodic if channel.program is not None]
+            nearest = min(sounding, key=lambda other: abs(other - program))
+            part = self._choose(nearest, pitch, onset, end)
+            assert part is not None  # a program that has a channel finds a part
         part.add_note(pitch, onset, end)
         return is_substituted
 
@@ -151,11 +154,11 @@ class _Band:
                 if part.ends.get(pitch, -1) <= onset:
                     return part
         idle = [channel for channel in channels if channel.busy_until <= onset]
-        spare = [channel for channel in idle if self.last_onsets.get(channel.program, -1) < onset]
+        spare = [channel for channel in idle if channel.program is None or self.last_onsets[channel.program] < onset]
         if own:
             if len(spare) > self._n_waiting(onset):
                 return self._take(spare[0], program, onset)
-            return self._new_part(next((c for c in own if c.ends_in_order(pitch, end)), own[0]))
+            return self._new_part(next((c for c in own if c.ends_in_order(program, pitch, end)), own[0]), program)
         if idle:
             return self._take(min(spare or idle, key=lambda channel: channel.busy_until), program, onset)
         return None
@@ -172,17 +175,17 @@ class _Band:
         channel.since = 0 if channel.program is None else onset
         channel.program = program
         if not channel.parts[program]:
-            return self._new_part(channel)
+            return self._new_part(channel, program)
         for part in channel.parts[program]:
             part.add_program_change(onset)
         return channel.parts[program][0]
 
-    def _new_part(self, channel: _Channel) -> _Part:
-        number = 1 + sum(part.program == channel.program for part in self.parts)
-        name = general_midi_name(channel.program) + (f" {number}" if number > 1 else "")
-        part = _Part(channel, channel.program, name, len(channel.parts[channel.program]))
+    def _new_part(self, channel: _Channel, program: int) -> _Part:
+        number = 1 + sum(part.program == program for part in self.parts)
+        name = general_midi_name(program) + (f" {number}" if number > 1 else "")
+        part = _Part(channel, program, name, len(channel.parts[program]))
         part.add_program_change(channel.since)
-        channel.parts[channel.program].append(part)
+        channel.parts[program].append(part)
         self.parts.append(part)
         return part
 

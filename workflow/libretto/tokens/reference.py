@@ -47,9 +47,11 @@ def midi_to_tokens_mido(data: bytes) -> np.ndarray:
         Exception: whatever mido raises for a file that it cannot read, such as `OSError`, `EOFError` or
             `KeySignatureError`; and `ValueError` where time runs backwards.
     """
-    onsets, durations, notes = [], [], []
-    open_notes = defaultdict(deque)
-    programs = defaultdict(int)
+    onsets: list[int] = []
+    durations: list[int] = []
+    notes: list[int] = []
+    open_notes: defaultdict[tuple[int, int, int], deque[tuple[int, float]]] = defaultdict(deque)
+    programs: defaultdict[int, int] = defaultdict(int)
     seconds = 0.0
     for message in mido.MidiFile(file=BytesIO(data)):
         if message.time < 0:

@@ -53,6 +53,7 @@ def write_result(folder: Path, log: list[dict], with_model: bool) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     kept = best_model(folder)
+    assert kept is not None  # the validation before the first step has kept one
     if with_model:
         link_tree(kept, partial / "model")
         (partial / "model" / "scores.json").unlink()

@@ -111,18 +111,18 @@ def _is_marked(checkpoint: Path) -> bool:
 def damage(folder: Path) -> str | None:
     """What is wrong with a folder that was marked complete, in words; None if all its files are what was written."""
 
-    def check(name: str) -> str | None:
+    def check(name: str, expected: dict) -> str | None:
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
         content = _content(path)
-        return None if content == recorded[name] else f"{name} ({content['bytes']} bytes) is not what was written"
+        return None if content == expected else f"{name} ({content['bytes']} bytes) is not what was written"
 
     recorded = _read_mark(folder)
     if recorded is None:
         return f"{MARK} is missing or damaged"
     with ThreadPoolExecutor() as pool:
-        return next(filter(None, pool.map(check, recorded)), None)
+        return next(filter(None, pool.map(check, recorded, recorded.values())), None)
 
 
 def newest_complete(folder: Path, world: int) -> Path | None:
@@ -151,7 +151,7 @@ def _newest_first(folder: Path) -> list[Path]:
     """The checkpoints by step: modification times mislead after a clock was set back."""
     names = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
     steps = {path: int(name) for path, name in names.items() if name.isascii() and name.isdecimal()}
-    return sorted(steps, key=steps.get, reverse=True)
+    return sorted(steps, key=steps.__getitem__, reverse=True)
 
 
 def remove_damaged(folder: Path) -> None:

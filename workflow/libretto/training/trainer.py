@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import distributed
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
 
 from libretto.errors import InputError
 from libretto.files import follow_umask
@@ -143,6 +143,9 @@ def training_arguments(settings: dict, seed: int, folder: Path, world: int) -> T
 
 class MusicTrainer(Trainer):
     """The HF Trainer with this project's inputs, validation and log."""
+
+    optimizer: torch.optim.Optimizer | None
+    control: TrainerControl
 
     def __init__(self, variant: Variant, settings: dict, **kwargs):
         super().__init__(model=variant.model, data_collator=variant.collate, **kwargs)

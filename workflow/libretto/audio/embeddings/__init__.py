@@ -19,11 +19,13 @@ def make_embedder(name: str, weights: list[str], sha256: str | None) -> Embedder
     if name == "vggish":
         from libretto.audio.embeddings.vggish import VGGish
 
-        return VGGish(*weights, sha256)
+        (checkpoint,) = weights
+        return VGGish(checkpoint, sha256)
     if name == "clap":
         from libretto.audio.embeddings.clap import Clap
 
-        return Clap(*weights, sha256)
+        checkpoint, roberta = weights
+        return Clap(checkpoint, roberta, sha256)
     if name == "logmel":
         return LogMel()
     raise ValueError(f"no embedding is called {name!r}")

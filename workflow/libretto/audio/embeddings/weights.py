@@ -18,7 +18,11 @@ from libretto.files import file_sha256
 # Other users report that CLAP's checkpoint holds NumPy numbers beside its weights. Which types it needs is not checked
 # against the file itself, so that all common ones are allowed.
 NUMPY_TYPES = [np.float16, np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_]
-NUMPY_NUMBERS = [np.core.multiarray.scalar, np.dtype, *(type(np.dtype(kind)) for kind in NUMPY_TYPES)]
+NUMPY_NUMBERS = [
+    np.core.multiarray.scalar,  # type: ignore[attr-defined]  # missing in NumPy's stubs
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in NUMPY_TYPES),
+]
 REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+) (?:was not|whose)")  # in torch's messages
 FORCED, FORCED_OFF = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
