@@ -18,7 +18,7 @@ def tokens(*instruments):
 
 
 def textbook_distance(a, b):
-    """The report's formula, written down as it stands there."""
+    """The paper's formula, written down as it stands there."""
     sigma_a, sigma_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = linalg.sqrtm(sigma_a @ sigma_b).real
     return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(sigma_a + sigma_b - 2 * root)

@@ -246,7 +246,7 @@ def test_wrong_checksum_is_told_in_one_line(checkout, tmp_path):
         (tmp_path / "lmd.yaml").write_text(json.dumps({"run": "checksum", "sources": {"lmd": entry}}))
         run = snakemake(checkout, *call, NO_PROXY="127.0.0.1")
         assert run.returncode != 0
-        message = rf"sources\.lmd: what \S+ sent has SHA-256 [0-9a-f]{{64}}, not {'0' * 64}"
+        message = rf"sources\.lmd: the file from \S+ has SHA-256 [0-9a-f]{{64}}, not {'0' * 64}"
         assert re.search(f"ERROR {message}", run.stdout)
         assert re.match(f"Error: {message}", last_line(run))
         assert "Traceback" not in run.stdout

@@ -13,7 +13,7 @@ from libretto.log import start_log
 from libretto.tables import CHUNKS, DROPPED, SONGS, TableWriter, dropped, read_rows
 
 MIN_SONGS = 2  # songs of a split: one gets the description of another
-MAX_DROPPED_SHARE = 0.01  # of all chunks; the report's length loses 0.2 %
+MAX_DROPPED_SHARE = 0.01  # of all chunks; the paper's length loses 0.2 %
 
 
 def main(files, params, output):

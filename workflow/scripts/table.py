@@ -1,4 +1,4 @@
-"""Reads metrics/{system}.json and the report's Table 3, writes the results table as CSV, Markdown and HTML."""
+"""Reads metrics/{system}.json and the paper's Table 3, writes the results table as CSV, Markdown and HTML."""
 
 import json
 from pathlib import Path
