@@ -1,4 +1,4 @@
-"""MIDI to audio with FluidSynth, in process (the paper, section 5.1, inference)."""
+"""MIDI to audio with FluidSynth, in process (paper, section 5.1, inference)."""
 
 import ctypes
 import logging

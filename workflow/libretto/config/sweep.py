@@ -1,4 +1,4 @@
-"""The small search over batch sizes and learning rates (report, section 5.1)."""
+"""The small search over batch sizes and learning rates (paper, section 5.1)."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The systems: the rows of the results table, from the config (report, Table 3), and FAD's reference set."""
+"""The systems: the rows of the results table, from the config (paper, Table 3), and FAD's reference set."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ FAD_REFERENCE = System("background", "fad-reference", "", "FAD's reference set")
 
 
 def systems(config: dict) -> dict[str, System]:
-    """The rows of the table by name, in the order and grouping of the report's Table 3."""
+    """The rows of the table by name, in the order and grouping of the paper's Table 3."""
     rows = [
         System(GROUND_TRUTH, "ground-truth", "Baselines", "Ground truth"),
         System(RANDOM_TEXT, "random-text", "Baselines", "Ground truth (random text)"),

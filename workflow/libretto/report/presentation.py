@@ -27,8 +27,8 @@ class Score:
         error: the column of its standard error of the mean; None where it has none.
         better: which way is better, "lower" or "higher"; None where neither is.
         digits: after the decimal point.
-        in_report: whether the report's Table 3 has it too, in columns `report_...`.
-        comparable: whether the report's figure may stand beside this run's.
+        in_report: whether the paper's Table 3 has it too, in columns `report_...`.
+        comparable: whether the paper's figure may stand beside this run's.
     """
 
     title: str
@@ -76,22 +76,22 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
     if standins:
         sentences.append(
             "This run used stand-ins for some or all of its sources: a small composed corpus, tiny models. Its figures "
-            "show that every step of the pipeline works; they say nothing about how good the report's models are."
+            "show that every step of the pipeline works; they say nothing about how good the paper's models are."
         )
     sentences.append(
-        "Columns 'report' are the figures of the report's Table 3; a dash means that the score is not defined for the "
+        "Columns 'report' are the figures of the paper's Table 3; a dash means that the score is not defined for the "
         "system, that none of its samples can be heard, or, for FAD-sub, that fewer samples than a draw takes can be "
         "heard. ± is the standard error of the mean; n counts the samples with audio, missing those without."
     )
     if embedding != PAPER_EMBEDDING:
         sentences.append(
-            f"FAD was computed in the embedding '{embedding}', the report's in '{PAPER_EMBEDDING}'. The two cannot be "
-            "compared: the report's are left out."
+            f"FAD was computed in the embedding '{embedding}', the paper's in '{PAPER_EMBEDDING}'. The two cannot be "
+            "compared: the paper's are left out."
         )
     sentences.append(
         "FAD-sub is the mean FAD of random subsets of a system's samples. Its ± is over those subsets, as in the "
         "report. They overlap, so it is smaller than the spread over newly generated samples (2.6 times, in a "
-        "simulation at the report's sizes): two systems further apart than their ± may still be equally good."
+        "simulation at the paper's sizes): two systems further apart than their ± may still be equally good."
     )
     if clap:
         sentences.append(
@@ -111,7 +111,7 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
 
 
 def cells(row: Mapping, score: Score, clap: bool) -> tuple[str, str]:
-    """One score of one row as text: this run's and the report's, each `mean ± SEM` where it has an error."""
+    """One score of one row as text: this run's and the paper's, each `mean ± SEM` where it has an error."""
     report = DASH
     if score.in_report and score.comparable:
         report = _number(row, f"report_{score.value}", score.error and f"report_{score.error}", score.digits)
@@ -137,7 +137,7 @@ def grouped(
 
     Returns:
         Pairs of heading and rows; a row has `label`, `temperature`, `n`, `missing` and `scores`, a list with
-        a pair (this run's, the report's) for each of `columns`.
+        a pair (this run's, the paper's) for each of `columns`.
     """
     rows = table.set_index("system").to_dict("index")
     groups: dict[str, list[dict]] = {}
@@ -157,7 +157,7 @@ def grouped(
 
 
 def page_values(table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool) -> dict:
-    """What the templates need to show the table: the report's scores, the further ones, the notes."""
+    """What the templates need to show the table: the paper's scores, the further ones, the notes."""
     systems = list(systems)
     columns = scores(embedding_of(table))
     main = [score for score in columns if score.in_report]
@@ -174,7 +174,7 @@ def page_values(table: pd.DataFrame, systems: Iterable[System], clap: bool, stan
 
 
 def to_markdown(table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool) -> str:
-    """The table as Markdown that also reads well in a terminal: the report's scores, the further ones, the notes."""
+    """The table as Markdown that also reads well in a terminal: the paper's scores, the further ones, the notes."""
     values = page_values(table, systems, clap, standins)
     heading = ["Model", "Temp."]
     for score in values["main_columns"]:

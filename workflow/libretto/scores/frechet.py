@@ -1,4 +1,4 @@
-"""FAD and FAD-sub: Fréchet distances of audio embeddings (report, section 5.3)."""
+"""FAD and FAD-sub: Fréchet distances of audio embeddings (paper, section 5.3)."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ ROUNDING = 1e-6  # tolerance for negative eigenvalues from rounding, relative to
 
 
 def frechet_distance(ours: np.ndarray, reference: np.ndarray) -> float:
-    """The Fréchet distance of two sets of embeddings, each taken as a Gaussian (report, section 5.3):
+    """The Fréchet distance of two sets of embeddings, each taken as a Gaussian (paper, section 5.3):
 
         |μ_b − μ_e|² + tr(Σ_b + Σ_e − 2 √(Σ_b Σ_e))
 
@@ -54,7 +54,7 @@ def fad(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray]) ->
 def fad_sub(
     clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray], draws: int, size: int, seed: int
 ) -> list[float]:
-    """FAD of random subsets: `draws` times `size` clips, drawn without replacement (report, Table 3).
+    """FAD of random subsets: `draws` times `size` clips, drawn without replacement (paper, Table 3).
 
     Systems with the same clips get the same draws. Empty where there are fewer than `size` clips.
     """

@@ -1,4 +1,4 @@
-"""Events as a MIDI file for synthesizers, sequencers and notation programs (the paper, section 5.1, inference)."""
+"""Events as a MIDI file for synthesizers, sequencers and notation programs (paper, section 5.1, inference)."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
 """MIDI to tokens by mido: plain, exact and slow; `libretto.tokens.compiled` gives the same tokens far faster.
 
-The tokens are those of the Anticipatory Music Transformer in arrival-time form (report, section 3.1): an event is the
+The tokens are those of the Anticipatory Music Transformer in arrival-time form (paper, section 3.1): an event is the
 three tokens (onset, duration, instrument and pitch), events in the order in which their notes begin.
 """
 

@@ -42,7 +42,7 @@ def read_scores(kept: Path) -> dict:
 
 
 def write_result(folder: Path, log: list[dict], with_model: bool) -> None:
-    """Put a finished training's result where a later call finds it: `FINISHED` in its folder, which appears whole.
+    """Put a finished training's result where a later call finds it: `FINISHED` in its folder, never half written.
 
     Args:
         folder: the training's.

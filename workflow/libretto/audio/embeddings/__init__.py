@@ -1,4 +1,4 @@
-"""Audio embeddings: VGGish (the report's FAD), CLAP (the report's CLAP score), and a log-mel statistic."""
+"""Audio embeddings: VGGish (the paper's FAD), CLAP (the paper's CLAP score), and a log-mel statistic."""
 
 from libretto.audio.embeddings.base import Embedder
 from libretto.audio.embeddings.logmel import LogMel

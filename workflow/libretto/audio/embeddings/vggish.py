@@ -1,4 +1,4 @@
-"""VGGish by frechet-audio-distance, as in the report's FAD: 16 kHz, no PCA, no last activation."""
+"""VGGish by frechet-audio-distance, as in the paper's FAD: 16 kHz, no PCA, no last activation."""
 
 import contextlib
 import tempfile
