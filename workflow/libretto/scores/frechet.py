@@ -42,12 +42,12 @@ def _covariance(rows: np.ndarray) -> np.ndarray:
 
 def _not_negative(eigenvalues: np.ndarray) -> np.ndarray:
     if eigenvalues.min() < -ROUNDING * max(eigenvalues.max(), 1e-12):
-        raise ValueError(f"a covariance has the eigenvalue {eigenvalues.min()}: it is no covariance")
+        raise ValueError(f"a covariance has the eigenvalue {eigenvalues.min()}: it is not a covariance")
     return np.clip(eigenvalues, 0, None)
 
 
 def fad(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray]) -> float:
-    """Fréchet audio distance: of the embeddings [·, d] of all clips from those of the reference set's."""
+    """Fréchet audio distance: of the embeddings [·, d] of all clips from those of the reference set."""
     return frechet_distance(np.concatenate(list(clips.values())), np.concatenate(list(reference.values())))
 
 

@@ -1,4 +1,4 @@
-"""Mean and standard error, as every score is summed up."""
+"""Mean and standard error, the summary of every score."""
 
 from collections.abc import Sequence
 

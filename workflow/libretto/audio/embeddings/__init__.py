@@ -13,9 +13,9 @@ def make_embedder(name: str, weights: list[str], sha256: str | None) -> Embedder
         sha256: what the first of them must hash to; None where that is not known.
 
     Raises:
-        InputError: the weights are not those.
+        InputError: the weights do not match it.
     """
-    # Torch and what stands on it take seconds to import: not for those who need none of it.
+    # Torch and what builds on it take seconds to import: only those who need them should wait.
     if name == "vggish":
         from libretto.audio.embeddings.vggish import VGGish
 
