@@ -22,7 +22,7 @@ def collect_costs(folder: str | Path, rules: Sequence[Mapping]) -> pd.DataFrame:
 
     Returns:
         A row per rule that ran, then their total, in `COLUMNS`: wall-clock hours, CPU hours, wall-clock hours times
-        GPUs asked for, and the largest resident memory of a job in GB. Files of no rule are left out: they are of an
+        GPUs asked for, and the largest resident memory of a job in GB. Files of no rule are left out: they are from an
         earlier config.
     """
     files = sorted(path.as_posix() for path in Path(folder).rglob("*.tsv"))

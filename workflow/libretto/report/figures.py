@@ -41,7 +41,7 @@ FLATTENED = 2  # where the whole range is so many times that of the later losses
 
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
-    """Write the figure once per path, by its suffix, with nothing in it that depends on the clock."""
+    """Write the figure to each path, in the format of its suffix and without timestamps."""
     with matplotlib.rc_context(STYLE):
         for path in map(Path, paths):
             metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
@@ -130,7 +130,7 @@ def plot_sweep(points: Sequence[Point], logs: Sequence[pd.DataFrame]) -> Figure:
 def plot_scores(table: pd.DataFrame, systems: Sequence[System], embedding: str) -> Figure:
     """Every score of Table 3 that was measured, a panel each: this run's and the paper's with their errors.
 
-    A panel's axis holds zero, so that lengths can be compared. The paper's FAD is left out where embeddings differ.
+    A panel's axis includes zero, so that lengths can be compared. The paper's FAD is left out where embeddings differ.
 
     Args:
         table: the results table.

@@ -11,7 +11,7 @@ from libretto.config.systems import System
 from libretto.report.table import embedding_of
 
 DASH = "—"
-LARGE = 100  # from here on a score is shown with one decimal: FAD has the scale of its embedding
+LARGE = 100  # from here on a score is shown with one decimal: FAD's scale is that of its embedding
 NOT_MEASURED = "not measured"
 
 tabulate.MIN_PADDING = 0  # by default, headings are two characters wider than they need to be
@@ -27,7 +27,7 @@ class Score:
         error: the column of its standard error of the mean; None where it has none.
         better: which way is better, "lower" or "higher"; None where neither is.
         digits: after the decimal point.
-        in_report: whether the paper's Table 3 has it too, in columns `report_...`.
+        in_report: whether the paper's Table 3 has it, in columns `report_...`.
         comparable: whether the paper's figure may stand beside this run's.
     """
 
@@ -41,7 +41,7 @@ class Score:
 
     @property
     def heading(self) -> str:
-        """The title with an arrow towards the better values, as in the report."""
+        """The title with an arrow towards the better values, as in the paper."""
         return self.title + {"lower": " ↓", "higher": " ↑", None: ""}[self.better]
 
 
@@ -64,7 +64,7 @@ def scores(embedding: str) -> tuple[Score, ...]:
 
 
 def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
-    """What a reader has to know beside the figures: sentences in Markdown without markup.
+    """What a reader must know about the figures: sentences in Markdown without markup.
 
     Args:
         table: of `build_table`.
@@ -86,26 +86,26 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
     if embedding != PAPER_EMBEDDING:
         sentences.append(
             f"FAD was computed in the embedding '{embedding}', the paper's in '{PAPER_EMBEDDING}'. The two cannot be "
-            "compared: the paper's are left out."
+            "compared, so the paper's are left out."
         )
     sentences.append(
         "FAD-sub is the mean FAD of random subsets of a system's samples. Its ± is over those subsets, as in the "
-        "report. They overlap, so it is smaller than the spread over newly generated samples (2.6 times, in a "
+        "paper. They overlap, so it is smaller than the spread over newly generated samples (2.6 times, in a "
         "simulation at the paper's sizes): two systems further apart than their ± may still be equally good."
     )
     if clap:
         sentences.append(
-            "CLAP compares each description with windows of 10 s that cover the clip, and takes their mean. The report "
-            "has one random window of each clip, whose expected value this estimates."
+            "CLAP compares each description with windows of 10 s that cover the clip, and takes their mean. The paper "
+            "scores one random window of each clip; this mean estimates the expected value of that score."
         )
     else:
         sentences.append("CLAP was not measured: it is switched off in the config (metrics.clap).")
     sentences += [
         "The validation losses of the two families cannot be compared: Llama's is over text and music. 'Val loss, "
-        "music' is over the music alone in both; '… random text' is that with the description of another song each: "
-        "the higher above the other, the more use the model makes of the text.",
-        "Instrument (instr.) precision, recall and F1 compare what sounds with a description's instruments. It names "
-        "five at most, so that music with more cannot reach a precision of 1.",
+        "music' is over the music alone in both; '… random text' is the same loss with another song's description: "
+        "a larger gap means more use of the text.",
+        "Instrument (instr.) precision, recall and F1 compare what sounds with a description's instruments. A "
+        "description names five at most, so music with more cannot reach a precision of 1.",
     ]
     return sentences
 

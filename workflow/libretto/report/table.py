@@ -37,7 +37,7 @@ def build_table(metrics: Mapping[str, dict], report: pd.DataFrame) -> pd.DataFra
 
     Returns:
         A row per system: `system`, the names of `METRICS`, further numbers and names of the files, then `REPORT`.
-        A system that the report does not have is empty there.
+        These are empty for a system that is not in the paper.
     """
     further = {
         name: None
