@@ -248,7 +248,7 @@ def test_every_key_is_described():
         ("sampling.n", 2000, r"sampling\.n: 2000 is more than data\.cuts\.test, 1000"),
         ("sampling.max_new_tokens", 2048, r"sampling\.max_new_tokens: 2048 is more than data\.chunk_tokens, 1024"),
         ("metrics.fad_sub.size", 1001, r"metrics\.fad_sub\.size: 1001 is more than sampling\.n, 1000"),
-        ("data.splits.valid", "ef", r"data\.splits: a digit stands twice"),
+        ("data.splits.valid", "ef", r"data\.splits: a digit occurs twice"),
         ("sources.models", {}, r"they need sources\.models\.clap"),
     ],
 )

@@ -9,7 +9,7 @@ class Embedding:
 
     Attributes:
         models: by their names under sources.models; the first is the checkpoint.
-        gpus: that a job asks for.
+        gpus: how many a job asks for.
     """
 
     models: tuple[str, ...]

@@ -21,8 +21,8 @@ class System:
         name: as in file names, such as `llama-3b-amt-t1.1`.
         kind: where its music comes from.
         group: the heading of Table 3 under which the row stands.
-        label: the row's name in Table 3, or one in its manner for a variant that the report does not have; followed by
-            the variant's name where several variants would have the same.
+        label: the row's name in Table 3, or one in its style for a variant that is not in the paper; followed by the
+            variant's name where several variants would have the same.
         variant: the config's name of the trained variant; None for a baseline.
         temperature: of sampling; None where nothing is sampled.
     """

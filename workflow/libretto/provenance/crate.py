@@ -87,7 +87,7 @@ class RunCrate:
 
         Args:
             path: a key of `contents`.
-            kinds: what it is beside a file.
+            kinds: its types besides that of a file.
             properties: further ones, in the vocabulary of schema.org.
         """
         content = self._contents[path]
@@ -190,7 +190,7 @@ class RunCrate:
         root["datePublished"] = _iso(max(times) if times else max(os.path.getmtime(path) for path in results))
 
     def _links(self, **paths: Iterable[str]) -> dict:
-        """Properties that name entities: one by itself, several as a list (as RO-Crate wants it), none left out."""
+        """Properties that name entities: one by itself, several as a list (as RO-Crate requires it), none left out."""
         found = {name: [self._entities[path] for path in named] for name, named in paths.items()}
         return {name: ids if len(ids) > 1 else ids[0] for name, ids in found.items() if ids}
 
