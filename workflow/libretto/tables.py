@@ -68,8 +68,8 @@ TOKENS = pa.schema(
 # data/splits/{split}.parquet.
 CHUNKS = pa.schema({"lmd_id": pa.string(), "caption": pa.string(), "chunks": pa.list_(pa.list_(pa.uint16()))})
 
-# data/songs.parquet: a row per tokenized song. `dropped` is why it is in no split; `duplicate` says whether a
-# split before its own has the same song, by its MIDI's bytes ("bytes") or else by its tokens ("tokens").
+# data/songs.parquet: a row per tokenized song. `dropped` is why it is in no split; `duplicate` says whether an
+# earlier split has the same song, by its MIDI's bytes ("bytes") or else by its tokens ("tokens").
 SONGS = pa.schema(
     {
         "lmd_id": pa.string(),

@@ -33,11 +33,12 @@ def events_to_midi(events: np.ndarray) -> tuple[mido.MidiFile, int]:
     General MIDI's order, which groups similar instruments. A piece that would need more than 127 tracks gets a few for
     each channel instead.
 
-    A note of no length lasts 1 ms, because some readers drop notes that end where they begin.
+    A note of zero length lasts 1 ms, because some readers drop notes that end where they begin.
 
-    The notes read back are those of `events`, save for the notes that another program plays, and: readers that follow
-    channels, not tracks, such as the reference tokenizer, swap the ends of two notes of one channel and pitch where the
-    later ends first. That happens to drums, which have one channel, and to others once no channel is spare.
+    The notes read back are those of `events`, with two exceptions. Some notes may be played by another program. And
+    readers that follow channels, not tracks, such as the reference tokenizer, swap the ends of two notes of one channel
+    and pitch where the later one ends first. That happens to drums, which have one channel, and to others once no
+    channel is spare.
 
     Args:
         events: int [n, 3] as `valid_events` gives them, in any order.
@@ -143,7 +144,7 @@ class _Band:
         return is_substituted
 
     def _choose(self, program: int, pitch: int, onset: int, end: int) -> _Part | None:
-        """The part for a note; None where all channels sound and none of them has the program."""
+        """The part for a note; None where all channels are sounding and none has the program."""
         channels = [self.drums] if program == DRUMS else self.melodic
         own = [channel for channel in channels if channel.program == program]
         for channel in own:
@@ -161,7 +162,7 @@ class _Band:
         return None
 
     def _n_waiting(self, onset: int) -> int:
-        """How many programs are still to play and have no channel."""
+        """How many programs have yet to play and have no channel."""
         to_play = {program for program, last in self.last_onsets.items() if last >= onset}
         return len(to_play - {channel.program for channel in self.melodic} - {DRUMS})
 

@@ -77,12 +77,12 @@ def events_to_tokens(events: np.ndarray) -> np.ndarray:
 
 
 def tokens_to_events(tokens: np.ndarray) -> np.ndarray:
-    """The inverse of `events_to_tokens`: int64 [n, 3], nothing checked; onsets may be those of a whole song."""
+    """The inverse of `events_to_tokens`: int64 [n, 3], unchecked; onsets may be those of a whole song."""
     return np.asarray(tokens, np.int64).reshape(-1, TOKENS_PER_EVENT) - OFFSETS
 
 
 def valid_events(tokens) -> tuple[np.ndarray, int]:
-    """The events that stand in a sequence as a model sampled it.
+    """The valid events of a sequence as a model sampled it.
 
     Tokens are read in triples from the start; a leading AUTOREGRESS is skipped, an incomplete last triple ignored.
 
@@ -91,7 +91,7 @@ def valid_events(tokens) -> tuple[np.ndarray, int]:
 
     Returns:
         The valid events in the order of the sequence, int64 [n, 3]: onset (ticks), duration (ticks) and
-        note (128 * instrument + pitch); and the number of triples that are no event.
+        note (128 * instrument + pitch); and the number of triples that are not a valid event.
     """
     tokens = np.asarray(tokens, np.int64)
     if len(tokens) and tokens[0] == AUTOREGRESS:
