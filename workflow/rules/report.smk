@@ -9,7 +9,7 @@ HEARD_AS = [system.heard_as for system in SYSTEMS.values()]
 
 WEIGHTED = [name for name, variant in config["variants"].items() if variant.get("text_states") == "weighted"]
 
-# The page's figures and what it says of each.
+# The page's figures and their captions.
 FIGURES = {
     "dataset": "The data: songs per split, chunks and tokens per song, instruments, and what was dropped.",
     "losses": "Training and validation loss over steps. The losses of the two families are over different tokens; "
