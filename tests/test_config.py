@@ -1,4 +1,4 @@
-"""The config and its schema: what is refused, in which words, and that the schema explains every key."""
+"""The config and its schema: what is refused, with which message, and that the schema explains every key."""
 
 import copy
 import json
@@ -196,7 +196,7 @@ def test_equal_keys_of_different_sections_and_aliases_pass(tmp_path):
 
 
 def test_defaults_are_the_reports_figures(config):
-    """What the shipped config says and the schema defaults to is one and the same."""
+    """The shipped config and the schema's defaults agree."""
     small = {key: config[key] for key in ("run", "sources", "variants")}
     validate(small, SCHEMA)
     for section in ("seed", "data", "text", "unconditional", "sampling", "audio", "metrics"):

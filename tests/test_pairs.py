@@ -1,4 +1,4 @@
-"""Pairs: every member of the archive and every row of MidiCaps is in a pair or in the list of the dropped."""
+"""Pairs: every member of the archive and every row of MidiCaps is in a pair or in the list of dropped ones."""
 
 import json
 import tracemalloc

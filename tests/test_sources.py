@@ -141,7 +141,7 @@ def test_model_path_must_be_a_folder(config):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves CONTENT, each request with the next of the server's faults; after the last one without."""
+    """Serves CONTENT, each request with the next of the server's faults; without any after the last one."""
 
     protocol_version = "HTTP/1.1"
 
@@ -195,7 +195,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def fetch(server, tmp_path):
-    """Downloads with the server's faults; gives the target, its part and the ranges that were asked for."""
+    """Downloads with the server's faults; returns the target, its part and the requested ranges."""
     target = tmp_path / "sources" / "lmd.tar.gz"
     part = target.with_name("lmd.tar.gz.part")
 
@@ -278,7 +278,7 @@ def test_missing_page_is_not_asked_again(fetch):
 
 
 def test_length_above_the_truth(fetch):
-    """The server promises more than it has: what came is asked on from, and found whole."""
+    """The server announces more than it has: the download resumes where it ended, and finds the file complete."""
     fetch.download({"length": len(CONTENT) + 1000})
     assert fetch.target.read_bytes() == CONTENT
     assert fetch.ranges == [None, f"bytes={len(CONTENT)}-"]
@@ -292,7 +292,7 @@ def test_a_server_that_always_promises_more_than_it_has_does_not_hold_us_for_eve
 
 
 def test_length_below_the_truth(fetch):
-    """The server hides the end: the checksum tells, and nothing unverified is left."""
+    """The server hides the end: the checksum reveals it, and nothing unverified is left."""
     with pytest.raises(InputError, match=rf"has SHA-256 [0-9a-f]{{64}}, not {SHA256}, and was removed; run again"):
         fetch.download({"length": 1000})
     assert not fetch.target.exists()
@@ -348,7 +348,7 @@ LLAMA = {
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub's interface as a download needs, for one repository at one revision."""
+    """The part of the hub's interface that a download needs, for one repository at one revision."""
 
     protocol_version = "HTTP/1.1"
 
