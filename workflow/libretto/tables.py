@@ -97,7 +97,7 @@ SAMPLES = pa.schema(
         "tokens": pa.list_(pa.int32()),
         "n_events": pa.int32(),
         "n_invalid": pa.int32(),
-        "n_substituted": pa.int32(),  # notes that another instrument plays in the MIDI file, for want of channels
+        "n_substituted": pa.int32(),  # notes that another instrument plays in the MIDI file, for lack of channels
         "stop": pa.string(),
     }
 )

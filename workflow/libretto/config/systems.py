@@ -22,9 +22,9 @@ class System:
         kind: where its music comes from.
         group: the heading of Table 3 under which the row stands.
         label: the row's name in Table 3, or one in its style for a variant that is not in the paper; followed by the
-            variant's name where several variants would have the same.
+            variant's name if several variants would have the same.
         variant: the config's name of the trained variant; None for a baseline.
-        temperature: of sampling; None where nothing is sampled.
+        temperature: of sampling; None if nothing is sampled.
     """
 
     name: str
@@ -36,7 +36,7 @@ class System:
 
     @property
     def is_sampled(self) -> bool:
-        """True where a model made the music: then it has a temperature, and FAD compares it with human music."""
+        """True if a model made the music: then it has a temperature, and FAD compares it with human music."""
         return self.temperature is not None
 
     @property

@@ -28,7 +28,7 @@ class Member:
 
     Attributes:
         name: as in the archive.
-        lmd_id: 32 hex digits; None where the name has none.
+        lmd_id: 32 hex digits; None if the name has none.
         midi: the file's content; None for a member that is dropped.
         reason: why it is dropped; None for a song. `no-file` (a link or a device), `unsafe-name` (absolute, or with
             `..`), `name` (not <32 hex digits>.mid), `size` (over 16 MiB), `duplicate` (the id occurred before).

@@ -105,7 +105,7 @@ def pair(
 
 
 def _feature(value, kind: pa.DataType):
-    """A MidiCaps value as its column's type; None where it has another type."""
+    """A MidiCaps value as its column's type; None if it has another type."""
     if pa.types.is_list(kind):
         return [_text(entry) for entry in value if isinstance(entry, str)] if isinstance(value, list) else None
     if pa.types.is_integer(kind):

@@ -50,7 +50,7 @@ def imported_files(script: str | Path) -> set[Path]:
 
 @cache
 def _imports(path: Path) -> tuple[Path, ...]:
-    """The files of the workflow that one file's import statements name, wherever in the file they stand."""
+    """The files of the workflow that one file's import statements name, anywhere in the file."""
     names, variables = set(), set()
     for node in ast.walk(_parse(path)):
         if isinstance(node, ast.Import):

@@ -36,7 +36,7 @@ def locked_versions(lock: str | Path) -> dict[str, str]:
 
 
 def git_commit(folder: str | Path) -> str | None:
-    """The commit of the checkout, with `-dirty` where tracked files differ from it; None where there is none."""
+    """The commit of the checkout, with `-dirty` where tracked files differ from it; None if there is none."""
     try:
         command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--match=NeVeR"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -117,7 +117,7 @@ class RunCrate:
         Args:
             snakefile: the entry; it and `code` have been added.
             code: rules, scripts, library, templates.
-            commit: of the checkout; None where it is none.
+            commit: of the checkout; None if there is none.
             lock: the lock file; it has been added.
             versions: by package, of `lock`.
         """

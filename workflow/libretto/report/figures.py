@@ -37,7 +37,7 @@ STYLE = {
 }
 PIXELS_PER_INCH = 160
 PLUNGE = 0.05  # share of the steps whose losses may lie above the panel
-FLATTENED = 2  # where the whole range is so many times that of the later losses
+FLATTENED = 2  # the whole range over that of the later losses, above which they look flat
 
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:

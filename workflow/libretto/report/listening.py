@@ -37,7 +37,7 @@ class Instrument:
 class Sample:
     """What one system made of one prompt.
 
-    `audio` and `midi` are links; None where there is nothing to hear. `audio_start` is the second of the music at which
+    `audio` and `midi` are links; None if there is nothing to hear. `audio_start` is the second of the music at which
     the audio begins, silence being trimmed. `unlisted` are instruments beyond `instruments`.
     """
 
@@ -94,7 +94,7 @@ def choose_samples(
         samples: samples/{system}/tokens.parquet by system.
         pairs: the rows of data/pairs.parquet of these songs.
         systems: the table's rows.
-        count: number of prompts; fewer where fewer were sampled.
+        count: maximum number of prompts.
 
     Returns:
         Prompts, each with the row in `samples` that holds its sample, by system.

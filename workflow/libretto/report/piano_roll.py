@@ -22,7 +22,7 @@ class Roll:
         width: ticks from the first onset to the end of the last note.
         height: rows.
         paths: pairs of colour class and path data.
-        drum_line: row of the line above the drums; None where there are none.
+        drum_line: row of the line above the drums; None if there are none.
         octaves: rows of the Cs.
     """
 
@@ -49,7 +49,7 @@ def piano_roll(events: np.ndarray, colours: Mapping[str, str]) -> Roll | None:
     """Draw `events`, int [n, 3] as `valid_events` gives them, in the `colours` of their instruments' names.
 
     Returns:
-        None where there are no events.
+        None if there are no events.
     """
     if not len(events):
         return None

@@ -24,8 +24,8 @@ class Score:
     Attributes:
         title: its heading.
         value: the column that holds it.
-        error: the column of its standard error of the mean; None where it has none.
-        better: which way is better, "lower" or "higher"; None where neither is.
+        error: the column of its standard error of the mean; None if it has none.
+        better: which way is better, "lower" or "higher"; None if neither is.
         digits: after the decimal point.
         in_report: whether the paper's Table 3 has it, in columns `report_...`.
         comparable: whether the paper's figure may stand beside this run's.

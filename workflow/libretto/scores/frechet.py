@@ -56,7 +56,7 @@ def fad_sub(
 ) -> list[float]:
     """FAD of random subsets: `draws` times `size` clips, drawn without replacement (paper, Table 3).
 
-    Systems with the same clips get the same draws. Empty where there are fewer than `size` clips.
+    Systems with the same clips get the same draws. Empty if there are fewer than `size` clips.
     """
     if len(clips) < size:
         return []

@@ -25,7 +25,7 @@ def described_instruments(summary: Sequence[str]) -> tuple[set[str], list[str]]:
 def precision_recall_f1(sounding: set[str], described: set[str]) -> tuple[float, float, float]:
     """How much of what sounds was asked for, how much of what was asked for sounds, and their harmonic mean.
 
-    Precision is 0 where nothing sounds. `described` must not be empty. MidiCaps names at most five instruments of
+    Precision is 0 if nothing sounds. `described` must not be empty. MidiCaps names at most five instruments of
     a song, so music with more cannot reach a precision of 1.
     """
     hits = len(sounding & described)

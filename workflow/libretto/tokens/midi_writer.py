@@ -12,7 +12,7 @@ from libretto.tokens.reference import DRUM_CHANNEL
 from libretto.tokens.vocab import DRUMS, PITCHES, TICKS_PER_SECOND
 
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
-TEMPO = 500_000  # microseconds a beat: 120 beats a minute, which MIDI assumes where a file names no tempo
+TEMPO = 500_000  # microseconds a beat: 120 beats a minute, which MIDI assumes if a file names no tempo
 TICKS_PER_BEAT = 500  # so that a tick of the file is 1 ms
 SCALE = 1000 // TICKS_PER_SECOND  # ticks of the file per token tick
 VELOCITY = 72  # tokens carry no loudness
@@ -144,7 +144,7 @@ class _Band:
         return is_substituted
 
     def _choose(self, program: int, pitch: int, onset: int, end: int) -> _Part | None:
-        """The part for a note; None where all channels are sounding and none has the program."""
+        """The part for a note; None if all channels are sounding and none has the program."""
         channels = [self.drums] if program == DRUMS else self.melodic
         own = [channel for channel in channels if channel.program == program]
         for channel in own:
@@ -188,7 +188,7 @@ class _Band:
         return part
 
     def tracks(self) -> list[mido.MidiTrack]:
-        """A track per part; where there would be too many, tracks that several programs of a channel share."""
+        """A track per part; if there would be too many, tracks that several programs of a channel share."""
         shared = defaultdict(list)
         for number, part in enumerate(self.parts):
             is_whole = len(self.parts) < MAX_TRACKS

@@ -41,11 +41,11 @@ def midi_to_tokens_mido(data: bytes) -> np.ndarray:
 
     Returns:
         int32 [3 n], events in order of their onsets. Onsets are those of the whole song and may pass the vocabulary's
-        9,999. Empty where the file has no notes.
+        9,999. Empty if the file has no notes.
 
     Raises:
         Exception: whatever mido raises for a file that it cannot read, such as `OSError`, `EOFError` or
-            `KeySignatureError`; and `ValueError` where time runs backwards.
+            `KeySignatureError`; and `ValueError` if time runs backwards.
     """
     onsets, durations, notes = [], [], []
     open_notes = defaultdict(deque)

@@ -10,7 +10,7 @@ def make_embedder(name: str, weights: list[str], sha256: str | None) -> Embedder
     Args:
         name: of `libretto.config.embeddings.EMBEDDINGS`.
         weights: files and folders of its models, in the order of that table.
-        sha256: what the first of them must hash to; None where that is not known.
+        sha256: what the first of them must hash to; None if that is not known.
 
     Raises:
         InputError: the weights do not match it.

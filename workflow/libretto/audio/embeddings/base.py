@@ -18,7 +18,7 @@ class Embedder(ABC):
 
     Attributes:
         name: as in the config's `metrics.fad_embedding`.
-        sample_rate: of the audio that it needs, in Hz; None where any will do.
+        sample_rate: of the audio that it needs, in Hz; None if any will do.
     """
 
     name: str

@@ -90,7 +90,7 @@ def tokenizers_of_laion_clap(roberta: str | Path | None = None) -> Iterator[None
     and configuration; for BERT's and BART's, which are loaded but never used, a few special tokens suffice.
 
     Args:
-        roberta: the snapshot of roberta-base; None where CLAP's model is not used.
+        roberta: the snapshot of roberta-base; None if CLAP's model is not used.
     """
     special = '{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4}'
     with tempfile.TemporaryDirectory() as name:
