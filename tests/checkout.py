@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def copy_checkout(folder: Path) -> Path:
-    """Copy what git knows of, or would, into `folder`: a clone that has the uncommitted changes too."""
+    """Copy the files that git tracks or would add into `folder`: a clone with the uncommitted changes."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
@@ -38,7 +38,7 @@ def shorten(checkout: Path) -> None:
 
 
 def snakemake(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run `snakemake` with `arguments` in `checkout`; stdout and stderr come back as one text."""
+    """Run `snakemake` with `arguments` in `checkout`; returns stdout and stderr as one text."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "SNAKEMAKE_"))}
     return subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],

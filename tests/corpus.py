@@ -15,7 +15,7 @@ TRACKS = 4
 
 
 def make_song(draws: np.random.Generator, n_notes: int) -> bytes:
-    """A file of four tracks (the last one drums) of notes at random, under one second long each."""
+    """A file of four tracks (the last one drums) of random notes, each under one second long."""
     tracks = []
     for index in range(TRACKS):
         channel = 9 if index == TRACKS - 1 else index
@@ -30,7 +30,7 @@ def make_song(draws: np.random.Generator, n_notes: int) -> bytes:
 
 
 def make_songs(n_files: int, seed: int = 0, median_notes: int = 3_000) -> Iterator[bytes]:
-    """Songs of uneven sizes, as in LMD; one in twenty is cut off, one in fifty a text, one in fifty has 40 notes."""
+    """Songs of uneven sizes, as in LMD; one in twenty is cut off, one in fifty is text, one in fifty has 40 notes."""
     draws = np.random.default_rng(seed)
     for index in range(n_files):
         n_notes = int(np.clip(median_notes * draws.lognormal(0, 0.7), 400, 20 * median_notes))

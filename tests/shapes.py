@@ -18,7 +18,7 @@ AMT_LARGE = {
     "text_hidden_size": LLAMA_1B["hidden_size"],
 }
 
-# By variant: its class, its config, and how many trainable parameters the report's Table 2 says (in millions).
+# By variant: its class, its config, and the number of trainable parameters in the paper's Table 2 (in millions).
 REAL = {
     "amt": (AmtForTextToMusic, AmtTextConfig(**AMT_LARGE), 782.8),
     "llama-1b": (LlamaForTextToMusic, LlamaMusicConfig(**LLAMA_1B), 1465.4),

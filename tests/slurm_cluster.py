@@ -1,6 +1,6 @@
 """A real Slurm cluster of one node on this machine, in a folder of its own: ports, keys, spool and logs.
 
-Nothing of the system's own Slurm or munge is read or touched. The node claims far more memory than the machine has,
+The system's own Slurm and munge are neither read nor touched. The node claims far more memory than the machine has,
 because the rules ask for what the full experiment needs, and one processor more: a starting job waits for the disk.
 """
 
@@ -91,7 +91,7 @@ def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def finished_jobs(folder: Path) -> list[dict[str, str]]:
-    """What Slurm wrote down of each finished job: `JobId`, `Name`, `Partition`, `JobState` and more."""
+    """What Slurm recorded about each finished job: `JobId`, `Name`, `Partition`, `JobState` and more."""
     lines = (folder / "jobs.log").read_text().splitlines()
     return [dict(item.partition("=")[::2] for item in line.split() if "=" in item) for line in lines]
 

@@ -1,4 +1,4 @@
-"""Standard MIDI files written byte by byte, so that tests can have what mido would not write."""
+"""Standard MIDI files written byte by byte, so that tests can contain what mido would not write."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""The archive: what is read, what is refused, and what is no archive."""
+"""The archive: what is read, what is refused, and what is not an archive."""
 
 import gzip
 import io
@@ -120,7 +120,7 @@ def test_thousands_of_headers_in_a_row_are_an_input_error(tmp_path, kind):
 def test_an_old_sparse_map_of_any_length_is_an_input_error(tmp_path):
     path = write(tmp_path / "lmd.tar.gz", entry("a.mid", b"", type=tarfile.GNUTYPE_SPARSE), song(1))
     content = bytearray(gzip.decompress(path.read_bytes()))
-    content[482] = 1  # the map goes on in the next block
+    content[482] = 1  # the map continues in the next block
     header = bytearray(content[:512])
     header[148:156] = b" " * 8
     content[148:156] = b"%06o\0 " % sum(header)
@@ -240,7 +240,7 @@ def test_archives_of_gnu_tar_are_read_whole(tmp_path, options):
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        (["--format=gnu", "--sparse"], "a sparse file"),  # its map takes more than the header
+        (["--format=gnu", "--sparse"], "a sparse file"),  # its map does not fit into the header
         (["--format=posix", "--sparse", "--sparse-version=0.1"], "a sparse file"),
         (["--format=posix", "--sparse", "--sparse-version=1.0"], "a sparse file"),
         (["--format=posix", f"--pax-option=SCHILY.xattr.user.note:={'x' * 5_000}"], "a header of .* bytes"),
@@ -286,7 +286,7 @@ def test_a_size_in_a_pax_header_of_what_has_no_data_skips_nothing(tmp_path, kind
 
 
 def compressed_zeros(size):
-    """So many zeros, in a gzip member for each MiB."""
+    """This many zeros, in a gzip member for each MiB."""
     return gzip.compress(bytes(1 << 20)) * (size >> 20)
 
 

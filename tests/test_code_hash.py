@@ -1,4 +1,4 @@
-"""The content hash of scripts: what it takes for a change, what it follows, and what it refuses to follow."""
+"""The content hash of scripts: what counts as a change, what it follows, and what it refuses to follow."""
 
 import ast
 import io
@@ -36,7 +36,7 @@ def workflow(tmp_path, monkeypatch):
 
 
 def use_workflow(folder, monkeypatch):
-    """Write FILES to `folder`, which is the workflow from here on."""
+    """Write FILES to `folder`, which is the workflow from then on."""
     for name, content in FILES.items():
         write(folder / name, content)
     monkeypatch.setattr(code, "WORKFLOW", folder)
@@ -59,14 +59,14 @@ def hashes(workflow):
 
 
 def changed_scripts(workflow, changed, content):
-    """The scripts whose hash another content of the file `changed` changes."""
+    """The scripts whose hash changes with the content of the file `changed`."""
     before = hashes(workflow)
     write(workflow / changed, content)
     after = hashes(workflow)
     return {script for script in before if before[script] != after[script]}
 
 
-# What is a change
+# What counts as a change
 
 
 MODULE = '''"""A module."""

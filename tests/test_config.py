@@ -1,4 +1,4 @@
-"""The config and its schema: what is refused, in which words, and that the schema explains every key."""
+"""The config and its schema: what is refused, with which message, and that the schema explains every key."""
 
 import copy
 import json
@@ -196,7 +196,7 @@ def test_equal_keys_of_different_sections_and_aliases_pass(tmp_path):
 
 
 def test_defaults_are_the_reports_figures(config):
-    """What the shipped config says and the schema defaults to is one and the same."""
+    """The shipped config and the schema's defaults agree."""
     small = {key: config[key] for key in ("run", "sources", "variants")}
     validate(small, SCHEMA)
     for section in ("seed", "data", "text", "unconditional", "sampling", "audio", "metrics"):
@@ -248,7 +248,7 @@ def test_every_key_is_described():
         ("sampling.n", 2000, r"sampling\.n: 2000 is more than data\.cuts\.test, 1000"),
         ("sampling.max_new_tokens", 2048, r"sampling\.max_new_tokens: 2048 is more than data\.chunk_tokens, 1024"),
         ("metrics.fad_sub.size", 1001, r"metrics\.fad_sub\.size: 1001 is more than sampling\.n, 1000"),
-        ("data.splits.valid", "ef", r"data\.splits: a digit stands twice"),
+        ("data.splits.valid", "ef", r"data\.splits: a digit occurs twice"),
         ("sources.models", {}, r"they need sources\.models\.clap"),
     ],
 )

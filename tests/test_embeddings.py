@@ -1,4 +1,4 @@
-"""VGGish and CLAP run here on random weights in the real formats: this proves the path, no score may come of it."""
+"""VGGish and CLAP run here on random weights in the real formats: this tests the code path; the scores mean nothing."""
 
 import hashlib
 import json
@@ -96,7 +96,7 @@ def test_logmel_of_silence_is_its_floor():
 
 @pytest.mark.parametrize("rate", [16_000, RATE, 48_000])
 def test_logmel_of_a_sine(rate):
-    """Its power, 1/4 a² at the peak, stands in the band that holds it, whatever the sample rate."""
+    """Its power, 1/4 a² at the peak, appears in the band that holds it, whatever the sample rate."""
     hertz, amplitude = 1000.0, 0.5
     sine = (amplitude * np.sin(2 * np.pi * hertz * np.arange(2 * rate) / rate)).astype(np.float32)
     bands = np.exp(LogMel().embed(sine, rate) * np.sqrt(BANDS)) - FLOOR
@@ -207,7 +207,7 @@ def random_clap(tmp_path_factory):
 
 
 class Attack:
-    """Its pickle makes a file when it is loaded."""
+    """Its pickle creates a file when it is loaded."""
 
     def __init__(self, trace):
         self.trace = trace
@@ -242,7 +242,7 @@ class System:
 
 
 def unusable_checkpoints(folder):
-    """Files that people give by mistake, by their names."""
+    """Files that users might give by mistake, by name."""
     ones = {"weight": torch.ones(1_000)}
     contents = {"empty.pt": b"", "page.pt": b"<!DOCTYPE html>\n<p>Not found", "text.pt": b"The weights\n"}
     for name, content in contents.items():

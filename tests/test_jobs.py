@@ -20,7 +20,7 @@ LLAMAS_TEXT = {"max_tokens", "instruction", "instruction_without_description"}
 
 @pytest.fixture
 def config(config):
-    """The shipped config, its models being folders of one's own."""
+    """The shipped config, with local folders as models."""
     config["sources"]["models"] = {name: {"path": f"/models/{name}"} for name in config["sources"]["models"]}
     return config
 

@@ -69,7 +69,7 @@ def pairs():
 def test_roll_starts_at_the_first_onset_and_keeps_drums_apart():
     events = np.array([[500, 100, 128 * PIANO + 60], [600, 0, 128 * PIANO + 64], [550, 20, 128 * DRUMS + 36]])
     roll = piano_roll(events, {"Piano": "c0", "Drums": "drums"})
-    assert roll.width == 101  # a note of no length has one tick
+    assert roll.width == 101  # a note of zero length has one tick
     paths = dict(roll.paths)
     starts = {name: [tuple(map(int, xy)) for xy in re.findall(r"M(\d+) (\d+)", path)] for name, path in paths.items()}
     (x1, y1), (x2, y2) = starts["c0"]
@@ -100,7 +100,7 @@ def test_wanted_instruments_get_the_first_colours():
 def test_prompts_are_the_first_ones_and_samples_are_found_by_prompt(samples, pairs):
     (first, places), (second, _) = choose_samples(samples, pairs, SYSTEMS, 2)
     assert (first.number, first.lmd_id, first.text) == (1, "a", "description <a>")
-    assert first.wanted == ["Piano", "Drums"]  # General MIDI's spelling and a repetition made one
+    assert first.wanted == ["Piano", "Drums"]  # General MIDI's spelling and a repetition are merged
     assert ("Mood", "happy, dark") in first.facts
     assert places == {GROUND_TRUTH.name: 0, RANDOM.name: 2, LLAMA.name: 0}
     assert second.lmd_id == "b"
@@ -136,7 +136,7 @@ def test_the_playhead_begins_where_the_audio_does(samples, pairs):
     ((prompt, _),) = choose_samples(samples, pairs, [GROUND_TRUTH], 1)
     row = samples[GROUND_TRUTH.name].iloc[0].copy()
     row["tokens"] = event(300, 50, PIANO, 60)
-    # The roll begins with the note, at 3 s; the audio was cut from 3.02 s of the music on.
+    # The roll begins with the note, at 3 s; the audio starts at 3.02 s of the music.
     add_samples(prompt, {GROUND_TRUTH.name: row}, [GROUND_TRUTH], {GROUND_TRUTH.name: {}}, {GROUND_TRUTH.name: 3.02})
     (sample,) = prompt.samples
     assert sample.playhead_start == pytest.approx(0.02)

@@ -93,7 +93,7 @@ def test_every_reader_finds_the_notes(read, rows):
 @READERS
 @settings(max_examples=100, deadline=None)
 @given(rows=st.lists(few_notes, max_size=15))
-@example(rows=[(0, 30, 60), (0, 20, 60), (0, 10, 60), (5, 0, 60)])  # each one ends before those that began before
+@example(rows=[(0, 30, 60), (0, 20, 60), (0, 10, 60), (5, 0, 60)])  # each one ends before the earlier ones
 def test_nested_and_repeated_notes_of_one_pitch_come_back(read, rows):
     assert Counter(read(write(rows)[0])) == notes(rows)
 
@@ -131,7 +131,7 @@ def test_a_sixteenth_program_takes_over_where_another_ends(read):
 
 @READERS
 def test_a_program_returns_to_its_channel_where_another_ends(read):
-    """Its track stands before the other's: a program change at the same tick would come before the note-off."""
+    """Its track comes before the other's: a program change at the same tick would come before the note-off."""
     others = [[0, 900, PITCHES * (8 * i + 2) + 60] for i in range(14)]
     rows = [*others, [0, 10, PITCHES * 5 + 60], [20, 80, PITCHES * 6 + 60], [100, 10, PITCHES * 5 + 60]]
     data, n_substituted = write(rows)

@@ -47,7 +47,7 @@ def amt_inputs(n_text=(5, 9, 1), n_music=12, layers=3):
 
 
 def plain_gpt2_logits(model, ids, prefix):
-    """One row, no padding: a plain GPT-2 whose prefix is freed of its positions by subtracting them beforehand."""
+    """One row, no padding: a plain GPT-2 whose prefix has its positions subtracted beforehand."""
     plain = GPT2LMHeadModel(model.config).eval()
     plain.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("text_prefix")})
     n_text, n_music = len(prefix), len(ids)
@@ -82,7 +82,7 @@ def test_text_changes_the_music(make_tiny):
 
 
 def test_training_needs_no_attention_mask(make_tiny, monkeypatch):
-    """A mask would cost the flash kernel; without one, causality must be asked for."""
+    """A mask would cost the flash kernel; without one, causality must be requested."""
     calls = []
     plain = functional.scaled_dot_product_attention
 
@@ -262,7 +262,7 @@ def test_a_plain_checkpoint_lacks_the_new_parameters_alone(amt_folder, llama_fol
 
 
 def test_a_plain_checkpoint_is_taken_without_a_warning(make_tiny, family, caplog, monkeypatch):
-    """Of a model's type, for one, which is not that of the checkpoint."""
+    """For example about a model type that is not the checkpoint's."""
     monkeypatch.setattr(transformers_logging.get_logger("transformers"), "propagate", True)
     model = make_tiny(family).model
     assert model.config.model_type == {"amt": "libretto-amt", "llama": "libretto-llama"}[family]

@@ -1,4 +1,4 @@
-"""Pairs: every member of the archive and every row of MidiCaps is in a pair or in the list of the dropped."""
+"""Pairs: every member of the archive and every row of MidiCaps is in a pair or in the list of dropped ones."""
 
 import json
 import tracemalloc
@@ -153,8 +153,8 @@ def test_counts_add_up(rows, members):
         ('["a.mid"]', "line 1: not a MidiCaps row"),
         ('[{"location": "a.mid", "caption": "A"}]', "line 1: not a MidiCaps row"),
         ('{"location": 7, "caption": "A"}', "line 1: not a MidiCaps row"),
-        ('{"tempo": 1' + "0" * 5_000 + "}", "line 1: not to be read"),
-        ("[" * 100_000, "line 1: not to be read"),
+        ('{"tempo": 1' + "0" * 5_000 + "}", "line 1: cannot be read"),
+        ("[" * 100_000, "line 1: cannot be read"),
     ],
 )
 def test_a_file_that_is_not_midicaps_is_an_input_error(tmp_path, content, message):

@@ -52,7 +52,7 @@ def test_a_constant_of_the_training_runs_it_and_what_depends_on_it(demo):
 
 
 def test_a_default_of_the_schema_runs_what_reads_it(demo):
-    """No file of the config gives this one."""
+    """No config file sets this one."""
     old = "gradient_checkpointing: {type: boolean, default: false"
     with changed(demo / "workflow/schemas/config.schema.yaml", old, old.replace("false", "true")):
         assert planned(demo) == TRAINED

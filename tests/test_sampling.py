@@ -43,7 +43,7 @@ SETTINGS = {"batch_size": 3, "max_new_tokens": 9, "top_p": 0.98, "top_k": 0}
 
 @pytest.fixture
 def draw(tmp_path_factory):
-    """A function of a generator to its pieces, by default all newly sampled."""
+    """A function from a generator to its pieces, by default all newly sampled."""
 
     def draw(generator, captions=CAPTIONS, seed=0, name="system", temperature=1.0, folder=None, **settings):
         folder = folder or tmp_path_factory.mktemp("batches")
@@ -80,7 +80,7 @@ def test_generation_with_a_cache_sees_what_the_full_forward_sees(make_tiny, fami
     else:
         items = [(prompt, row.numpy()) for prompt, row in zip(prompts, music, strict=True)]
         size = variant.model.config.vocab_size
-        # The collator drops the last token of each row, which is never an input: one more stands there.
+        # The collator drops the last token of each row, which is never an input: so one more is added.
         items = [(prompt, np.append(row, 0)) for prompt, row in items]
         ids = collate_llama(items, variant.prompter.pad_id, size)["input_ids"]
         full = variant.model(ids, use_cache=False).logits
@@ -159,7 +159,7 @@ def test_draws_are_distributed_as_transformers_has_it(temperature, top_p, top_k,
 
 
 def test_a_nucleus_over_many_equal_tokens_keeps_them_all():
-    """Of 1,000 equal tokens, none has a likelier one: no order among them decides which are drawn."""
+    """Of 1,000 equal tokens, none is likelier than another: their order does not decide which are drawn."""
     torch.manual_seed(0)
     drawn = Nucleus(0, 1.0, 0.1, 0)(None, torch.zeros(20_000, 1000)).argmax(-1)
     assert len(drawn.unique()) == 1000
@@ -183,7 +183,7 @@ def test_samples_are_music_and_end_at_the_length(draw, make_tiny, family):
 
 
 def test_the_separator_ends_a_piece(draw, make_tiny, family, monkeypatch):
-    """A row that ended is padded with separators while the others go on."""
+    """A row that ended is padded with separators while the others continue."""
     plain = Nucleus.__call__
     steps = []
 
@@ -280,7 +280,7 @@ def test_the_first_songs_of_a_split_are_read(splits):
 
 
 def stop_after(generator, n):
-    """The generator, interrupted after `n` batches, and the batches that it was asked for."""
+    """The generator, interrupted after `n` batches, and the batches requested from it."""
     calls = []
 
     def generate(captions, **options):

@@ -18,7 +18,7 @@ def tokens(*instruments):
 
 
 def textbook_distance(a, b):
-    """The report's formula, written down as it stands there."""
+    """The paper's formula, written as it is printed."""
     sigma_a, sigma_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = linalg.sqrtm(sigma_a @ sigma_b).real
     return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(sigma_a + sigma_b - 2 * root)
@@ -56,7 +56,7 @@ def test_frechet_distance_of_the_same_set_is_zero():
 
 
 def test_frechet_distance_with_fewer_rows_than_dimensions():
-    """Covariances are singular there; the product's root must stay real and finite all the same."""
+    """Covariances are singular there; the product's root must still be real and finite."""
     a, b = RANDOM.normal(size=(20, 128)), RANDOM.normal(size=(30, 128)) + 0.5
     assert frechet_distance(a, b) == pytest.approx(textbook_distance(a, b), rel=1e-4)
 
@@ -162,7 +162,7 @@ def test_clap_score_is_the_mean_of_the_windows_cosines():
 
 
 def test_clap_score_is_what_a_random_window_scores_on_average():
-    """The authors score one random window of each clip: as often as one likes, this converges to our score."""
+    """The authors score one random window of each clip: the mean over many draws converges to our score."""
     windows = RANDOM.normal(size=(3, 512)) + 2 * RANDOM.normal(size=512)
     windows /= np.linalg.norm(windows, axis=1, keepdims=True)
     text = windows[0]

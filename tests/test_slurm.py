@@ -45,7 +45,7 @@ def through_slurm(cluster, demo, tmp_path_factory):
         checkout,
         *("--profile", "slurm", "--configfile", "demo/experiment.yaml", "fewer.json"),
         *("--config", "run=through-slurm"),
-        # This cluster keeps no accounts of jobs, and its node has few processors: one for each job.
+        # This cluster has no accounting, and its node has few processors: one for each job.
         *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2", "--slurm-no-account"),
         *("--latency-wait", "10", "--slurm-keep-successful-logs"),
         "--set-threads",

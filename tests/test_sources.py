@@ -141,7 +141,7 @@ def test_model_path_must_be_a_folder(config):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves CONTENT, each request with the next of the server's faults; after the last one without."""
+    """Serves CONTENT, each request with the next of the server's faults; without any after the last one."""
 
     protocol_version = "HTTP/1.1"
 
@@ -195,7 +195,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def fetch(server, tmp_path):
-    """Downloads with the server's faults; gives the target, its part and the ranges that were asked for."""
+    """Downloads with the server's faults; returns the target, its part and the requested ranges."""
     target = tmp_path / "sources" / "lmd.tar.gz"
     part = target.with_name("lmd.tar.gz.part")
 
@@ -250,7 +250,7 @@ def test_cut_connection_without_length_is_resumed_where_the_config_knows_the_siz
 
 
 def test_retries_end_and_the_part_is_kept(fetch):
-    message = r"sources\.lmd: .* 3 attempts in a row brought nothing .*run again to go on"
+    message = r"sources\.lmd: .* 3 attempts in a row brought no new data .*run again to resume"
     with pytest.raises(InputError, match=message) as error:
         fetch.download({"cut": 100_000}, {"cut": 0}, {"status": 503}, {"cut": 0})
     assert str(fetch.part) in str(error.value)
@@ -278,7 +278,7 @@ def test_missing_page_is_not_asked_again(fetch):
 
 
 def test_length_above_the_truth(fetch):
-    """The server promises more than it has: what came is asked on from, and found whole."""
+    """The server announces more than it has: the download resumes where it ended, and finds the file complete."""
     fetch.download({"length": len(CONTENT) + 1000})
     assert fetch.target.read_bytes() == CONTENT
     assert fetch.ranges == [None, f"bytes={len(CONTENT)}-"]
@@ -286,13 +286,13 @@ def test_length_above_the_truth(fetch):
 
 def test_a_server_that_always_promises_more_than_it_has_does_not_hold_us_for_ever(fetch):
     lie = {"content": CONTENT[:1_000], "length": 1_100}
-    with pytest.raises(InputError, match="3 attempts in a row brought nothing"):
+    with pytest.raises(InputError, match="3 attempts in a row brought no new data"):
         fetch.download(*[lie, {"content": CONTENT[:1_000], "no_size": True}] * 20)
     assert len(fetch.ranges) < 10
 
 
 def test_length_below_the_truth(fetch):
-    """The server hides the end: the checksum tells, and nothing unverified is left."""
+    """The server hides the end: the checksum reveals it, and nothing unverified is left."""
     with pytest.raises(InputError, match=rf"has SHA-256 [0-9a-f]{{64}}, not {SHA256}, and was removed; run again"):
         fetch.download({"length": 1000})
     assert not fetch.target.exists()
@@ -312,7 +312,7 @@ def test_more_than_the_config_says(fetch):
 
 def test_wrong_byte_is_refused(fetch):
     wrong = CONTENT[:1000] + b"\0" + CONTENT[1001:]
-    with pytest.raises(InputError, match=rf"what http\S+ sent has SHA-256 \S+, not {SHA256}, and was removed"):
+    with pytest.raises(InputError, match=rf"the file from http\S+ has SHA-256 \S+, not {SHA256}, and was removed"):
         fetch.download({"content": wrong})
     assert not fetch.target.exists()
     assert not fetch.part.exists()
@@ -348,7 +348,7 @@ LLAMA = {
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub's interface as a download needs, for one repository at one revision."""
+    """The part of the hub's interface that a download needs, for one repository at one revision."""
 
     protocol_version = "HTTP/1.1"
 
@@ -465,7 +465,7 @@ def test_cut_connection_to_the_hub_is_resumed(hub, tmp_path, monkeypatch):
 
 def test_only_what_is_missing_is_fetched_again(hub, tmp_path):
     hub.sent["tokenizer.json"] = b"[]"
-    with pytest.raises(InputError, match=r"tokenizer\.json came with wrong content and was removed.*run again to go"):
+    with pytest.raises(InputError, match=r"tokenizer\.json arrived with wrong content .* removed.*run again to resume"):
         download_model(LLAMA_ENTRY, tmp_path / "llama", "sources.models.llama-1b", RetryPolicy(1, 0.01, 0.5))
     assert not (tmp_path / "llama").exists()
     hub.paths.clear()
@@ -515,6 +515,6 @@ def test_hub_without_a_model(hub, tmp_path):
 def test_hub_cannot_be_reached(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    with pytest.raises(InputError, match=r"2 attempts in a row brought nothing .*ConnectError"):
+    with pytest.raises(InputError, match=r"2 attempts in a row brought no new data .*ConnectError"):
         download_model(LLAMA_ENTRY, tmp_path / "llama", "sources.models.llama-1b", RetryPolicy(2, 0.01, 0.5))
     assert not (tmp_path / "llama").exists()

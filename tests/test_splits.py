@@ -15,7 +15,7 @@ from tests.smf import midi_file, off, on, program, track
 
 
 def song(n_notes=MIN_EVENTS, last_onset=1_000, instruments=1):
-    """A file of `n_notes` notes that begin together but for the last one."""
+    """A file of `n_notes` notes that begin together, except the last one."""
     messages = []
     for index in range(n_notes):
         messages.append((0, program(index % instruments)))

@@ -52,7 +52,7 @@ def test_good_and_bad_files(corpus):
     assert fates["ok", True] == 18
     assert fates["ok", False] == 2
     assert (fates["few notes", True], fates["short", True], fates["instruments", True]) == (2, 2, 2)
-    assert errors == 6  # two cut short, two that are no MIDI, an empty one, one with an impossible key
+    assert errors == 6  # two cut short, two that are not MIDI, an empty one, one with an impossible key
 
 
 def test_files_are_named_and_spread_as_in_lmd(corpus):

@@ -1,11 +1,11 @@
-"""The systems: the rows of the report's Table 3, from the config alone."""
+"""The systems: the rows of the paper's Table 3, from the config alone."""
 
 import pytest
 
 from libretto.config.systems import FAD_REFERENCE, systems
 from libretto.errors import InputError
 
-# Table 3 of the report: name in files, group, label.
+# Table 3 of the paper: name in files, group, label.
 TABLE_3 = [
     ("ground-truth", "Baselines", "Ground truth"),
     ("ground-truth-random-text", "Baselines", "Ground truth (random text)"),

@@ -52,7 +52,7 @@ def table(report):
 def test_report_is_table_3(report):
     assert list(report.columns) == ["system", *REPORT]
     assert len(report) == 11
-    # The best FAD and the best CLAP of a generated system are those of the last row (report, section 6.1).
+    # The best FAD and the best CLAP of a generated system are those of the last row (paper, section 6.1).
     assert report["report_fad"].min() == report["report_fad"].iloc[-1] == 0.245
     assert report["report_clap_mean"].iloc[2:].max() == report["report_clap_mean"].iloc[-1] == 0.215
     # FAD-sub of the unconditional row: mean and SEM (ddof 1) of the five draws that the authors published.
@@ -133,7 +133,7 @@ def test_markdown_is_aligned_and_says_what_was_not_measured(report):
     temperatures = [line.split("|")[2].strip() for line in main.splitlines()[2:]]
     assert temperatures == ["", "—", "—", "1.0", "", "1.0", "1.3", "1.25", "", "1.0"]
     assert "FAD (logmel) ↓" in main
-    assert "0.299" not in main  # the report's FAD of AMT, by VGGish
+    assert "0.299" not in main  # the paper's FAD of AMT, by VGGish
     assert "0.156 ± 0.003" in main  # its CLAP stays
     assert "cannot be compared" in remarks
     assert "stand-ins" in remarks

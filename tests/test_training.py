@@ -169,7 +169,7 @@ def test_a_previous_best_whose_removal_was_cut_off_is_passed_over(make_tiny, tmp
 
 @pytest.mark.slow
 def test_accumulated_micro_batches_are_one_batch(make_tiny, family, songs, tmp_path):
-    """Whatever the micro-batch, and though micro-batches differ in their numbers of tokens."""
+    """Whatever the micro-batch, even if micro-batches differ in their numbers of tokens."""
     losses = []
     for micro in (1, 4):
         settings = {**variant_settings(family)["training"], "micro_batch_size": micro, "max_steps": 3}
@@ -239,7 +239,7 @@ def test_the_newest_whole_checkpoint_is_resumed_from(tmp_path):
 
 
 def test_a_cut_off_checkpoint_does_not_push_out_a_whole_one(make_tiny, songs, tmp_path, monkeypatch):
-    """Of the two that are kept, one would be a cut-off one, the other one not marked yet."""
+    """Of the two that are kept, one could be cut off, the other one not marked yet."""
     settings = {**variant_settings("amt")["training"], "max_steps": 4, "eval_steps": 1}
     run_until_killed(monkeypatch, 3, make_tiny("amt"), songs, settings, tmp_path)
     (tmp_path / "checkpoint-3").mkdir()
@@ -339,7 +339,7 @@ def test_a_result_without_files_is_damaged(tmp_path):
 
 
 def test_only_plain_numbers_are_steps(tmp_path):
-    """Python takes the digits of all scripts for numbers."""
+    """Python accepts the digits of all scripts as numbers."""
     newest = complete_checkpoint(tmp_path, 2)
     complete_checkpoint(tmp_path, "\N{ARABIC-INDIC DIGIT THREE}")
     assert newest_complete(tmp_path, 1) == newest
@@ -584,7 +584,7 @@ def files(folder):
 
 @pytest.mark.slow
 def test_a_finished_training_is_not_done_again(splits, amt_folder, llama_folder, tmp_path):
-    """It is asked for again when an input was written again with the same content, or an output was lost."""
+    """It is requested again when an input was rewritten with the same content, or an output was lost."""
     arguments = command("amt", tmp_path, splits, amt_folder, llama_folder, max_steps=2)
     assert start(arguments).wait() == 0
     assert (tmp_path / "model" / "model.safetensors").stat().st_nlink == 2  # no space taken twice

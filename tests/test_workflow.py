@@ -1,4 +1,4 @@
-"""The workflow as Snakemake sees it: its form, the full experiment's plan, what it refuses, and what it runs again."""
+"""The workflow as Snakemake sees it: its form, the full experiment's plan, what it refuses, and what it reruns."""
 
 import contextlib
 import hashlib
@@ -37,7 +37,7 @@ def checkout(tmp_path_factory):
 
 
 def job_counts(printed: str) -> dict[str, int]:
-    """The jobs by rule, out of the first of the tables that Snakemake prints."""
+    """The jobs by rule, from the first of the tables that Snakemake prints."""
     table = printed.partition("Job stats:")[2].partition("\n\n")[0]
     return {rule: int(count) for rule, count in re.findall(r"^(\S+) +(\d+)$", table, flags=re.MULTILINE)}
 
@@ -247,7 +247,7 @@ def test_wrong_checksum_is_told_in_one_line(checkout, tmp_path):
         (tmp_path / "lmd.yaml").write_text(json.dumps({"run": "checksum", "sources": {"lmd": entry}}))
         run = snakemake(checkout, *call, NO_PROXY="127.0.0.1")
         assert run.returncode != 0
-        message = rf"sources\.lmd: what \S+ sent has SHA-256 [0-9a-f]{{64}}, not {'0' * 64}"
+        message = rf"sources\.lmd: the file from \S+ has SHA-256 [0-9a-f]{{64}}, not {'0' * 64}"
         assert re.search(f"ERROR {message}", run.stdout)
         assert re.match(f"Error: {message}", last_line(run))
         assert "Traceback" not in run.stdout
@@ -263,7 +263,7 @@ def test_wrong_checksum_is_told_in_one_line(checkout, tmp_path):
         server.wait()
 
 
-# What it runs again
+# What it reruns
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +291,7 @@ def finished(tmp_path_factory):
 
 @contextlib.contextmanager
 def changed(path, old="", new="CHANGED = 1\n"):
-    """Put `new` in place of the first `old`, or at the end."""
+    """Replace the first `old` with `new`; append it if `old` is empty."""
     content = path.read_text()
     assert old in content
     path.write_text(content.replace(old, new, 1) if old else content + new)

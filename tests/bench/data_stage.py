@@ -2,7 +2,7 @@
 
     python -m tests.bench.data_stage [files] [folder]
 
-Exits with 1 where a job took 2 GiB or more, or where a file or a caption is lost.
+Exits with 1 if a job takes 2 GiB or more, or if a file or a caption is lost.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def measurements(benchmarks: Path, rule: str) -> list[dict]:
 
 
 def bench(n_files: int, folder: Path) -> bool:
-    """Make the archive where `folder` has none, run the stage, print; whether all is well."""
+    """Make the archive if `folder` has none, run the stage, print; returns whether all is well."""
     archive, captions = folder / "lmd.tar.gz", folder / "train.json"
     if not captions.exists():
         write_archive(archive, captions, n_files)
@@ -65,7 +65,7 @@ def bench(n_files: int, folder: Path) -> bool:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", type=int, nargs="?", default=20_000)
-    parser.add_argument("folder", type=Path, nargs="?", help="keeps the archive and the results; a temporary one else")
+    parser.add_argument("folder", type=Path, nargs="?", help="keeps archive and results; default: a temporary one")
     arguments = parser.parse_args()
     if arguments.folder:
         arguments.folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the printed error of FAD-sub is worth: by simulation, against the spread over fresh samples.
+"""How good the printed error of FAD-sub is: a simulation, against the spread over fresh samples.
 
     python -m tests.bench.fad_sub [repetitions]
 

@@ -2,8 +2,8 @@
 
     python -m tests.bench.fuzz [copies] [seed]
 
-Bytes are flipped, cut out and inserted, files cut off, and lengths falsified. Exits with 1 where an outcome differs
-from that of mido's walk (the copy is then kept), or where a file takes over ten seconds.
+Bytes are flipped, cut out and inserted, files cut off, and lengths falsified. Exits with 1 if an outcome differs
+from mido's (the copy is then kept), or if a file takes over ten seconds.
 """
 
 import argparse

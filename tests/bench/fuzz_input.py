@@ -2,8 +2,8 @@
 
     python -m tests.bench.fuzz_input [headers] [files] [seed]
 
-The headers' checksums are right, so that readers believe them. Exits with 1 where something else happens, where a file
-takes over a second of CPU time, or where a text keeps a control character or half a surrogate pair.
+The headers' checksums are right, so that readers believe them. Exits with 1 if something else happens, if a file
+takes over a second of CPU time, or if a text keeps a control character or half a surrogate pair.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def with_checksum(block: bytearray) -> bytes:
 
 
 def pax_record(key: str, value: str) -> bytes:
-    """`<length> <key>=<value>` and a newline, the length being that of all of it."""
+    """`<length> <key>=<value>` and a newline, the length being that of the whole record."""
     record = f" {key}={value}\n".encode("utf-8", "surrogateescape")
     length = len(record)
     while len(str(length)) + len(record) != length:
@@ -137,7 +137,7 @@ def hostile_text(draw: random.Random) -> str:
 
 
 def hostile_captions(draw: random.Random) -> bytes:
-    """A `train.json` of one to three rows with hostile captions and features, sometimes with a line that is no row."""
+    """A `train.json` of one to three rows with hostile captions and features, sometimes with a bad line."""
     lines = []
     for index in range(draw.randint(1, 3)):
         values = [draw.choice(OTHERS) if draw.random() < 0.3 else hostile_text(draw) for _ in FEATURES]
@@ -173,7 +173,7 @@ def is_broken(value) -> bool:
 
 
 def outcomes(reader, path: Path, content: bytes) -> tuple[list[str], float]:
-    """What `reader` makes of a file: an outcome for each member or row, the last may be its end; and CPU seconds."""
+    """What `reader` makes of a file: an outcome for each member or row, the last may be an error; and CPU seconds."""
     path.write_bytes(content)
     found = []
     signal.signal(signal.SIGPROF, stop)
@@ -198,7 +198,7 @@ def stop(number, frame):
 
 
 def fuzz_archives(headers: int, seed: int, folder: Path) -> tuple[Counter, float]:
-    """At least so many headers: the outcomes, and the CPU seconds of the slowest archive."""
+    """At least this many headers: the outcomes, and the CPU seconds of the slowest archive."""
     draw = random.Random(seed)
     kinds, slowest, count = Counter(), 0.0, 0
     while count < headers:
@@ -211,7 +211,7 @@ def fuzz_archives(headers: int, seed: int, folder: Path) -> tuple[Counter, float
 
 
 def fuzz_captions(files: int, seed: int, folder: Path) -> tuple[Counter, float]:
-    """The outcomes of so many files, and the CPU seconds of the slowest."""
+    """The outcomes of this many files, and the CPU seconds of the slowest."""
     draw = random.Random(seed)
     kinds, slowest = Counter(files=files), 0.0
     for _ in range(files):

@@ -21,7 +21,7 @@ from libretto.models import loss
 from tests.bench.train import PROMPT_TOKENS, RandomSongs, make_variant
 from tests.shapes import REAL
 
-loss.CHUNK["cpu"] = loss.CHUNK["cuda"]  # the tensors are a CPU's, their sizes are to be those on a GPU
+loss.CHUNK["cpu"] = loss.CHUNK["cuda"]  # the tensors are a CPU's, but their sizes must be those on a GPU
 
 
 def peak(name: str, micro_batch_size: int, gradient_checkpointing: bool) -> dict[str, int]:

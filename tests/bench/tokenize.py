@@ -2,7 +2,7 @@
 
     python -m tests.bench.tokenize [number of synthetic files]
 
-Without a number, the files are the real ones of tests/realmidi. Exits with 1 where tokens differ on any file or the
+Without a number, the files are the real ones of tests/realmidi. Exits with 1 if tokens differ on any file or the
 ratio is below 10.
 """
 
@@ -35,10 +35,10 @@ def outcomes(tokenizer, files):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("files", type=int, nargs="?", help="how many synthetic files; the real ones where not given")
+    parser.add_argument("files", type=int, nargs="?", help="how many synthetic files; default: the real ones")
     n_files = parser.parse_args().files
     files = list(make_songs(n_files)) if n_files else list(midi_files().values())
-    outcomes(midi_to_tokens_compiled, files[:1])  # compiles, or loads what was compiled before
+    outcomes(midi_to_tokens_compiled, files[:1])  # compiles, or loads the compiled code
     fast = [outcomes(midi_to_tokens_compiled, files) for _ in range(REPEATS)]
     slow, slow_seconds = outcomes(midi_to_tokens_mido, files)
     fast_seconds = sorted(seconds for _, seconds in fast)[REPEATS // 2]

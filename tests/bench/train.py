@@ -32,7 +32,7 @@ from libretto.tokens import vocab
 from libretto.training.trainer import MusicTrainer, peak_memory, training_arguments
 from tests.shapes import REAL, TEXT_ENCODER
 
-PROMPT_TOKENS = 100  # a usual description with the instruction
+PROMPT_TOKENS = 100  # a typical description with the instruction
 PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12}  # dense bf16, of the SXM data sheets
 
 
@@ -103,8 +103,8 @@ def main():
     parser.add_argument("name", choices=REAL)
     parser.add_argument("--micro-batch-size", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=10, help="the second half of them is measured")
-    parser.add_argument("--layers", type=int, help="instead of all")
+    parser.add_argument("--steps", type=int, default=10, help="training steps; the second half is measured")
+    parser.add_argument("--layers", type=int, help="number of layers; default: all")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--gradient-checkpointing", action="store_true")
     options = parser.parse_args()

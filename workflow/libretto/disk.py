@@ -1,4 +1,4 @@
-"""Disks that are full or that one may not write to: one line that says which, and what to do.
+"""Disks that are full or cannot be written to: one line that says which, and what to do.
 
 The Snakefile imports this module on every call: it must stay quick to import.
 """
@@ -16,14 +16,14 @@ ADVICE = {
     errno.EROFS: "mount it writable, or work on a disk that is",
     errno.EACCES: "change its permissions, or those of the folder it is in, and run again",
 }
-FULL = 1 << 20  # a disk with fewer free bytes
+FULL = 1 << 20  # bytes: a disk with less free space counts as full
 
 
 def check_writable(folder: str | Path) -> None:
     """Check that files can be written to `folder`, which need not exist yet.
 
     Raises:
-        InputError: it, or the folder that it would be made in, is a file, a link to nowhere, on a read-only disk, or
+        InputError: it, or the folder that it would be made in, is a file, a dangling link, on a read-only disk, or
             belongs to somebody else.
     """
     folder = Path(folder)
@@ -42,7 +42,7 @@ def check_writable(folder: str | Path) -> None:
 
 
 def disk_error(error: BaseException | None, folder: str | Path) -> str | None:
-    """The line for the user where a disk is behind an exception, or behind one that it was raised from.
+    """The line for the user if a disk caused an exception, or one that it was raised from.
 
     Args:
         error: any exception.
@@ -52,7 +52,7 @@ def disk_error(error: BaseException | None, folder: str | Path) -> str | None:
         for code in ADVICE:
             # The second is how libraries in Rust, such as safetensors, put it.
             if getattr(error, "errno", None) == code or f"(os error {code})" in str(error):
-                # Of a copy, the second file is the one that is written.
+                # When a copy fails, the second file is the one that is written.
                 return _line(code, getattr(error, "filename2", None) or getattr(error, "filename", None) or folder)
         error = error.__cause__
     return None

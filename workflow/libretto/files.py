@@ -22,7 +22,7 @@ def written_whole(*paths: str | Path) -> Iterator[list[Path]]:
         for part, path in zip(parts, targets, strict=True):
             os.replace(part, path)
     except OSError as error:
-        if error.filename is None:  # a write does not say where
+        if error.filename is None:  # a failed write does not name its file
             error.filename = os.path.commonpath(targets)
         raise
     finally:
@@ -39,7 +39,7 @@ def file_sha256(path: str | Path) -> str:
 def inputs_hash(settings: dict, inputs: list[str | Path]) -> str:
     """A hash of settings and of the contents of files: it names a training's folder, and a generation's.
 
-    What was interrupted is resumed only from a folder that was written with the same settings and inputs.
+    Interrupted work resumes only from a folder that was written with the same settings and inputs.
 
     Args:
         settings: anything that JSON can hold.

@@ -17,7 +17,7 @@ def derangement(n: int, seed: int) -> list[int]:
     """A random permutation of 0..n-1 that leaves nothing in place: a single cycle (Sattolo's algorithm).
 
     Raises:
-        InputError: of fewer than two there is none.
+        InputError: n < 2 has no derangement.
     """
     if n < 2:
         raise InputError("random descriptions need two songs or more: raise sampling.n and data.cuts")

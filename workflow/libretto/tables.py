@@ -68,8 +68,8 @@ TOKENS = pa.schema(
 # data/splits/{split}.parquet.
 CHUNKS = pa.schema({"lmd_id": pa.string(), "caption": pa.string(), "chunks": pa.list_(pa.list_(pa.uint16()))})
 
-# data/songs.parquet: a row per tokenized song. `dropped` is why it is in no split; `duplicate` says whether a
-# split before its own has the same song, by its MIDI's bytes ("bytes") or else by its tokens ("tokens").
+# data/songs.parquet: a row per tokenized song. `dropped` is why it is in no split; `duplicate` says whether an
+# earlier split has the same song, by its MIDI's bytes ("bytes") or else by its tokens ("tokens").
 SONGS = pa.schema(
     {
         "lmd_id": pa.string(),
@@ -97,7 +97,7 @@ SAMPLES = pa.schema(
         "tokens": pa.list_(pa.int32()),
         "n_events": pa.int32(),
         "n_invalid": pa.int32(),
-        "n_substituted": pa.int32(),  # notes that another instrument plays in the MIDI file, for want of channels
+        "n_substituted": pa.int32(),  # notes that another instrument plays in the MIDI file, for lack of channels
         "stop": pa.string(),
     }
 )

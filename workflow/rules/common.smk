@@ -11,7 +11,7 @@ from libretto.failures import failures
 from libretto.provenance.code_hash import code_hash
 
 os.environ.update(
-    # `snakemake` may be called by its path, in no activated environment: `python` and `torchrun` are those beside it.
+    # `snakemake` may be called by its path, without an activated environment: use `python` and `torchrun` beside it.
     PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]),
     # Shell commands find the scripts here.
     LIBRETTO_SCRIPTS=os.path.join(LIBRARY_PATH, "scripts"),
@@ -19,15 +19,15 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY_PATH, os.environ.get("PYTHONPATH")])),
     # Only the download rules touch the network.
     HF_HUB_OFFLINE="1",
-    # Compiled code of this very source: numba's own cache would not notice a change in an imported module.
+    # A cache for this version of the code: numba's own would not notice a change in an imported module.
     NUMBA_CACHE_DIR=os.path.abspath(
         os.path.join(".snakemake", "numba", code_hash(os.path.join(LIBRARY_PATH, "libretto", "tokens", "compiled.py")))
     ),
-    # Hash seeds decide the order of sets: fixed, so that two runs give the same bytes.
+    # The hash seed decides the order of sets: fixed, so that two runs give the same bytes.
     PYTHONHASHSEED="0",
 )
 
-if uses_standins(config):  # they are for the CPU, on any machine: the demo's table must be the same everywhere
+if uses_standins(config):  # they run on the CPU, on any machine: the demo's table must be the same everywhere
     os.environ.update(CUDA_VISIBLE_DEVICES="")
 
 SYSTEMS = checked(systems, config)  # the table's rows
@@ -37,7 +37,7 @@ SAMPLED = [name for name, system in SYSTEMS.items() if system.is_sampled]
 
 def one_of(names):
     """The wildcard constraint that a value is one of `names`."""
-    return "|".join(map(re.escape, names)) or "(?!)"  # of no names, nothing matches
+    return "|".join(map(re.escape, names)) or "(?!)"  # without names, nothing matches
 
 
 wildcard_constraints:
@@ -64,7 +64,7 @@ onstart:
     checked(check_sources, config, f"results/{config['run']}/sources", files)
 
 
-# What a user can do about it comes last, below what Snakemake itself prints about failed jobs.
+# What users can do about it is printed last, below Snakemake's own messages about failed jobs.
 onerror:
     if lines := failures(workflow.scheduler.failed, workflow.start_time):
         atexit.register(print, *lines, sep="\n", file=sys.stderr)

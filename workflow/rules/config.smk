@@ -15,7 +15,7 @@ from libretto.errors import InputError
 
 
 def checked(function, *arguments):
-    """The function's result; what it finds wrong with the input ends Snakemake with that one line."""
+    """The function's result; an `InputError` ends Snakemake with its one line."""
     try:
         return function(*arguments)
     except InputError as error:
@@ -23,7 +23,7 @@ def checked(function, *arguments):
         sys.exit(1)
 
 
-if not os.path.exists(".snakemake"):  # which Snakemake is about to make
+if not os.path.exists(".snakemake"):  # which Snakemake is about to create
     checked(check_writable, ".")
 checked(check_files, filter(os.path.exists, [*workflow.configfiles, "config.yaml"]))
 

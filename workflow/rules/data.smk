@@ -1,4 +1,4 @@
-"""Pairs of text and music, tokens, splits (report, section 5.2)."""
+"""Pairs of text and music, tokens, splits (paper, section 5.2)."""
 
 HEX_DIGITS = list("0123456789abcdef")
 

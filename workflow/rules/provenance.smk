@@ -52,7 +52,7 @@ rule provenance:
         final=FINAL,
         cost="<run>/cost.csv",
         lock="uv.lock",
-        # Of modules, what they mean counts (params), as everywhere.
+        # Modules count by their meaning (params), as everywhere.
         workflow=[ancient(path) if path.endswith(".py") else path for path in CODE_FILES],
     output:
         crate="<run>/provenance/ro-crate-metadata.json",

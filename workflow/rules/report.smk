@@ -1,4 +1,4 @@
-"""The results table, the figures, the listening page (report, section 6)."""
+"""The results table, the figures, the listening page (paper, section 6)."""
 
 from dataclasses import asdict
 
@@ -9,12 +9,12 @@ HEARD_AS = [system.heard_as for system in SYSTEMS.values()]
 
 WEIGHTED = [name for name, variant in config["variants"].items() if variant.get("text_states") == "weighted"]
 
-# The page's figures and what it says of each.
+# The page's figures and their captions.
 FIGURES = {
     "dataset": "The data: songs per split, chunks and tokens per song, instruments, and what was dropped.",
     "losses": "Training and validation loss over steps. The losses of the two families are over different tokens; "
     "those of the first steps may lie above the panel.",
-    "scores": "Each measured score of every system, of this run and of the report; bars are standard errors of the mean.",
+    "scores": "Each measured score of every system, of this run and of the paper; bars are standard errors of the mean.",
 }
 if WEIGHTED:
     FIGURES["layer_weights"] = "The learned share of each layer of the text encoder in the weighted variants."

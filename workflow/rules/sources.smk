@@ -1,4 +1,4 @@
-"""The data and the pretrained models, downloaded where the config names no copy of one's own (`path:`)."""
+"""The data and the pretrained models, downloaded where the config names no copy of your own (`path:`)."""
 
 from libretto.config.sources import config_key, download_entry, missing_path_message, missing_paths
 
@@ -98,7 +98,7 @@ use rule download_lmd as download_model with:
         "Downloading {wildcards.model}"
 
 
-# A `path:` where nothing is: a dry run shows it as a job, a real run that needs it stops before its first job (onstart).
+# A `path:` that does not exist: a dry run shows it as a job, a real run that needs it stops before any job (onstart).
 for path, name in missing_paths(config).items():
 
     rule:

@@ -11,7 +11,7 @@ localrules:
     sweep_table,
 
 
-# A search is over losses: its models are not kept.
+# A search compares losses: its models are not kept.
 use rule train as sweep_train with:
     output:
         best="<run>/sweep/{variant}/{point}.json",

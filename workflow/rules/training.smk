@@ -42,9 +42,9 @@ rule train:
         code=code("train.py"),
     message:
         "Training {wildcards.variant}"
-    # `exec`: a SIGTERM to the job's processes would end a shell at once, and the job with it, before the training has
+    # `exec`: a SIGTERM to the job's processes would end a shell at once, and with it the job, before the training has
     # saved its checkpoint.
-    # One process needs no torchrun, and is spared DDP's copy of the gradients.
+    # One process needs no torchrun, and saves DDP's copy of the gradients.
     # The checkpoints lie outside the outputs, which Snakemake deletes when a job fails or starts again.
     # PYTHONSAFEPATH keeps scripts that are named after rules, such as tokenize.py, from hiding Python's own modules.
     shell:

@@ -1,4 +1,4 @@
-"""Reads train/{variant}/layer_weights.json of the weighted variants, writes their figure (report, section 6.1)."""
+"""Reads train/{variant}/layer_weights.json of the weighted variants, writes their figure (paper, section 6.1)."""
 
 import json
 from pathlib import Path

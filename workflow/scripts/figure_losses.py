@@ -1,4 +1,4 @@
-"""Reads train/{variant}/log.parquet of all variants, writes the figure of their losses (report, Figure 3)."""
+"""Reads train/{variant}/log.parquet of all variants, writes the figure of their losses (paper, Figure 3)."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Reads the results table, writes the figure of its scores beside the report's."""
+"""Reads the results table, writes the figure of its scores beside the paper's."""
 
 import pandas as pd
 

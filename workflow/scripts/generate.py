@@ -28,7 +28,7 @@ else:
 songs = read_songs(snakemake.input.test, params.sampling["n"], ["lmd_id", "caption"])
 captions = [song["caption"] for song in songs]
 system, batches = snakemake.wildcards.system, Path(params.batches)
-# Named by all that the tokens depend on.
+# Named by a hash of everything that the tokens depend on.
 settings = {"system": system, "device": device.type, **dict(params.items())}
 folder = batches / inputs_hash(settings, list(snakemake.input))
 folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from libretto.tables import read_rows
 
 def check_clips(indices, audible, path):
     if sorted(indices) != audible:
-        raise RuntimeError(f"{path} holds {len(indices)} clips that are not the {len(audible)} audible ones")
+        raise RuntimeError(f"{path} holds {len(indices)} clips that do not match the {len(audible)} audible ones")
 
 
 start_log(snakemake.log[0])

@@ -12,8 +12,8 @@ from libretto.files import written_whole
 from libretto.log import start_log
 from libretto.tables import CHUNKS, DROPPED, SONGS, TableWriter, dropped, read_rows
 
-MIN_SONGS = 2  # songs of a split: one gets the description of another
-MAX_DROPPED_SHARE = 0.01  # of all chunks; the report's length loses 0.2 %
+MIN_SONGS = 2  # per split: each song also gets another one's description
+MAX_DROPPED_SHARE = 0.01  # of all chunks; the paper's length loses 0.2 %
 
 
 def main(files, params, output):

@@ -1,4 +1,4 @@
-"""Reads what became of every song, writes the dataset's counts beside the report's."""
+"""Reads what became of every song, writes the dataset's counts beside the paper's."""
 
 import json
 from pathlib import Path

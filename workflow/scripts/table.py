@@ -1,4 +1,4 @@
-"""Reads metrics/{system}.json and the report's Table 3, writes the results table as CSV, Markdown and HTML."""
+"""Reads metrics/{system}.json and the paper's Table 3, writes the results table as CSV, Markdown and HTML."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ files = zip(systems, snakemake.input.metrics, strict=True)
 metrics = {system.name: json.loads(Path(path).read_text()) for system, path in files}
 write_csv(build_table(metrics, pd.read_csv(snakemake.input.report)), snakemake.output.csv)
 
-# From the rounded file, so that the three say the same.
+# From the rounded file, so that all three agree.
 table = pd.read_csv(snakemake.output.csv)
 Path(snakemake.output.markdown).write_text(to_markdown(table, systems, params.clap, params.standins))
 page = render_template(

@@ -17,7 +17,7 @@ def main(midi, pairs, digit, tokens_path, dropped_path):
     columns = ["lmd_id", "split", "caption", "member", "row"]
     wanted = {song["lmd_id"]: song for song in read_rows(pairs, columns) if song["lmd_id"][0] == digit}
     songs, losses = [], []
-    # Tokens wait in a file, as the archive's order is not MidiCaps': a digit's songs need not fit into memory.
+    # Tokens wait in a file, because the archive's order is not MidiCaps' and a digit's songs need not fit into memory.
     with TemporaryFile(dir=Path(tokens_path).parent) as waiting, written_whole(tokens_path) as (part,):
         for file in tqdm(read_rows(midi, ["lmd_id", "midi"]), desc=f"songs {digit}", unit=" files", mininterval=5):
             song = wanted.get(file["lmd_id"])

@@ -87,13 +87,13 @@ if __name__ == "__main__":
     parser.add_argument("--text-model", required=True, help="folder of the Llama that reads the text")
     parser.add_argument("--init-from", help="folder of the AMT checkpoint whose embedding is copied")
     parser.add_argument(
-        "--checkpoints", type=Path, required=True, help="folder for what a resume needs; the result stays there too"
+        "--checkpoints", type=Path, required=True, help="folder for what resuming needs; the result is kept there too"
     )
     for name in ("model", "tensorboard"):
-        parser.add_argument(f"--{name}", type=Path, help="folder that is written at the end; without it, a mere search")
+        parser.add_argument(f"--{name}", type=Path, help="folder to write at the end; left out in a search")
     for name in ("best", "history"):
-        parser.add_argument(f"--{name}", type=Path, required=True, help="file that is written at the end")
-    parser.add_argument("--log-file", required=True, help="written along the way")
+        parser.add_argument(f"--{name}", type=Path, required=True, help="file to write at the end")
+    parser.add_argument("--log-file", required=True, help="file to log to")
     arguments = parser.parse_args()
     arguments.rank, arguments.local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
     start_log(arguments.log_file if arguments.rank == 0 else f"{arguments.log_file}.{arguments.rank}")

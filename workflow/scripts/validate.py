@@ -1,6 +1,6 @@
 """Reads a trained variant and the validation split, computes its loss, writes it as JSON.
 
-Once more with the description of another song each: where that loss is higher, the model makes use of the text.
+Computes it again with another song's description: a higher loss there means that the model uses the text.
 """
 
 import json

@@ -13,7 +13,7 @@ class Rendering:
 
     Attributes:
         index: of the sample.
-        seconds: of audio; 0 where it makes no sound, and then there is no FLAC.
+        seconds: length of the audio; 0 if it is silent, and then there is no FLAC.
         start_s: where in the music the audio begins, in seconds: silence is trimmed.
         end_s: where it ends.
         n_dropped: voices that FluidSynth cut off or did not start, because too many sounded.
@@ -52,9 +52,9 @@ def audible_files(folder: str | Path, renderings: list[Rendering]) -> Iterator[t
     """Index and FLAC file of each audible rendering.
 
     Raises:
-        RuntimeError: the folder holds other files than the list says.
+        RuntimeError: the folder's files do not match the list.
     """
     files = {index: Path(folder) / f"{index:04d}.flac" for index in (r.index for r in renderings if r.is_audible)}
     if set(files.values()) != (found := set(Path(folder).glob("*.flac"))):
-        raise RuntimeError(f"{folder} holds {len(found)} FLAC files that are not the {len(files)} of its list")
+        raise RuntimeError(f"{folder} holds {len(found)} FLAC files that do not match the {len(files)} of its list")
     return iter(files.items())

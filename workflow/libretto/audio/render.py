@@ -1,4 +1,4 @@
-"""MIDI to audio with FluidSynth, in process (the paper, section 5.1, inference)."""
+"""MIDI to audio with FluidSynth, in process (paper, section 5.1, inference)."""
 
 import ctypes
 import logging
@@ -30,7 +30,7 @@ MAX_VOICES = 65_535  # FluidSynth's limit
 # As `librosa.effects.trim` measures loudness, in samples.
 TRIM_WINDOW = 2048
 TRIM_HOP = 512
-SILENCE = 1e-5  # root mean square below which librosa sees nothing but silence
+SILENCE = 1e-5  # root mean square below which librosa treats everything as silence
 
 # What pyfluidsynth does not wrap.
 FLUID_ERROR, FLUID_WARNING, FLUID_DEBUG = 1, 2, 4
@@ -59,7 +59,7 @@ logger = logging.getLogger("libretto")
 
 
 class _FluidLog:
-    """What FluidSynth says: voices that it has to do without are counted, warnings logged, errors kept."""
+    """FluidSynth's messages: dropped voices are counted, warnings logged, errors kept."""
 
     def __init__(self):
         self.n_exceeded = self.n_failed = 0
@@ -83,8 +83,8 @@ class _FluidLog:
     def n_dropped(self) -> int:
         """Voices that were cut off or did not start, so far.
 
-        Where all voices sound, FluidSynth says so for debugging, then cuts one off or warns that it failed. A library
-        that is built without its debugging messages still warns.
+        When all voices are in use, FluidSynth logs that for debugging, then cuts one off or warns that it failed. A
+        library built without debugging messages still warns.
         """
         return max(self.n_exceeded, self.n_failed)
 
@@ -135,21 +135,21 @@ def synthesize(midi: str | Path, soundfont: str | Path, sample_rate: int) -> np.
 
     Raises:
         InputError: the soundfont cannot be loaded.
-        RuntimeError: it is no MIDI file, or FluidSynth cannot play it.
+        RuntimeError: it is not a MIDI file, or FluidSynth cannot play it.
     """
     oversampling = max(1, SOUNDFONT_RATE // sample_rate)
     rate = oversampling * sample_rate
     try:
         file = mido.MidiFile(midi)
-    except Exception as error:  # mido raises nearly anything
+    except Exception as error:  # mido may raise nearly anything
         raise RuntimeError(f"{midi} cannot be read as MIDI: {error!r}") from error
-    if len(file.tracks) > MAX_TRACKS:  # it would play nothing, and not say so
+    if len(file.tracks) > MAX_TRACKS:  # it would silently play nothing
         raise RuntimeError(f"{midi} has {len(file.tracks)} tracks; FluidSynth plays at most {MAX_TRACKS}")
     frames = round((file.length + RELEASE_SECONDS) * rate)
     n_notes = sum(message.type == "note_on" for track in file.tracks for message in track)
     voices = min(max(VOICES_PER_NOTE * n_notes, MIN_VOICES), MAX_VOICES)
     stereo = np.empty((frames, 2), np.float32)
-    # A synthesizer for each file: effects carry their state on, and results would depend on the order.
+    # A synthesizer for each file: effects keep their state, so results would depend on the order.
     synth = open_synth(soundfont, rate, voices)
     fluid_log.errors.clear()
     try:
@@ -164,14 +164,14 @@ def synthesize(midi: str | Path, soundfont: str | Path, sample_rate: int) -> np.
         fluidsynth.delete_fluid_player(synth.player)
     finally:
         synth.delete()
-    if fluid_log.errors:  # otherwise a file that it cannot read would be silence
+    if fluid_log.errors:  # otherwise a file that it cannot read would become silence
         raise RuntimeError(f"{midi}: FluidSynth cannot play it: {'; '.join(fluid_log.errors)}")
     mono = stereo.mean(axis=1)
     return resample_poly(mono, 1, oversampling) if oversampling > 1 else mono
 
 
 def trim_silence(audio: np.ndarray, top_db: float) -> tuple[int, int]:
-    """What to keep so that the start and the end that are `top_db` dB or more below the loudest moment are cut.
+    """What remains when the start and the end that are `top_db` dB or more below the loudest moment are cut.
 
     Equals `librosa.effects.trim`; written out because librosa compiles for seconds before its first call.
 
@@ -193,7 +193,7 @@ def trim_silence(audio: np.ndarray, top_db: float) -> tuple[int, int]:
 
 
 def render_file(midi: Path, folder: Path, soundfont: str | Path, sample_rate: int, trim_db: float) -> Rendering:
-    """Render one MIDI file to `folder/{its name}.flac`, 16 bit; nothing is written where it makes no sound."""
+    """Render one MIDI file to `folder/{its name}.flac`, 16 bit; nothing is written if it is silent."""
     keep_samples(soundfont)
     dropped_before = fluid_log.n_dropped
     audio = synthesize(midi, soundfont, sample_rate)
@@ -216,11 +216,11 @@ def render_folder(
 
     Args:
         midi: holds {index:04d}.mid.
-        folder: gets {index:04d}.flac; made where it is missing.
+        folder: gets {index:04d}.flac; created if missing.
         soundfont: the SF2 file.
         sample_rate: of the audio, in Hz.
         trim_db: for `trim_silence`.
-        processes: how many files at a time; the bytes do not depend on it.
+        processes: how many files at a time; the output does not depend on it.
 
     Returns:
         What became of each MIDI file, in the order of their indices.
@@ -233,10 +233,10 @@ def render_folder(
     files = sorted(Path(midi).glob("*.mid"), key=lambda file: int(file.stem))
     render = partial(render_file, folder=folder, soundfont=soundfont, sample_rate=sample_rate, trim_db=trim_db)
     # Forked, not spawned: a spawned process would run the calling script again. One thread in each: FluidSynth loads
-    # samples with OpenMP, which waits forever in a fork of a process that has used it with more.
+    # samples with OpenMP, which waits forever in a fork of a process that has used more.
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, fork, initializer=threadpool_limits, initargs=(1,)) as pool:
         renderings = list(tqdm(pool.map(render, files), "rendering", len(files), unit="file", mininterval=1))
     if dropped := sum(rendering.n_dropped for rendering in renderings):
-        logger.warning("FluidSynth had to do without %d voices: the soundfont layers too many samples", dropped)
+        logger.warning("FluidSynth dropped %d voices: the soundfont layers too many samples", dropped)
     return renderings

@@ -42,7 +42,7 @@ StrictValidator = extend(
 
 
 def check_files(paths: Iterable[str | Path]) -> None:
-    """Check what Snakemake's own loading of config files lets pass: YAML takes the last of two equal keys silently.
+    """Check what Snakemake's own loading of config files misses: of two equal keys, YAML silently takes the last.
 
     Args:
         paths: of the config files, YAML or JSON.
@@ -108,7 +108,7 @@ def check_consistency(config: dict) -> None:
     data, sampling, metrics = config["data"], config["sampling"], config["metrics"]
     digits = "".join(data["splits"].values())
     if len(set(digits)) < len(digits):
-        raise InputError("config, data.splits: a digit stands twice; leave it in one split, once")
+        raise InputError("config, data.splits: a digit occurs twice; keep it in one split, once")
     bounds = {
         "sampling.n": (sampling["n"], "data.cuts.test", data["cuts"]["test"]),
         "sampling.max_new_tokens": (sampling["max_new_tokens"], "data.chunk_tokens", data["chunk_tokens"]),
@@ -124,7 +124,7 @@ def check_consistency(config: dict) -> None:
 
 
 def drop_nulls(section: dict) -> None:
-    """Take out the keys that are null: so a config file can remove what the one below it gives, such as a variant."""
+    """Remove the keys that are null, so that a config file can remove what an earlier one gives, such as a variant."""
     for key, value in list(section.items()):
         if value is None:
             del section[key]
@@ -136,8 +136,8 @@ def sort_keys(section: dict, ordered: bool = False) -> None:
     """Put the keys of `section` into one order, whichever files they came from: Snakemake compares params as text.
 
     Args:
-        section: of the config; those within are sorted too.
-        ordered: its own order means something: that of the variants is the table's.
+        section: of the config; nested sections are sorted too.
+        ordered: whether its own order matters: that of the variants is the table's.
     """
     for key in list(section) if ordered else sorted(section):
         section[key] = value = section.pop(key)
@@ -177,7 +177,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _plain(value, rule: str) -> str | None:
-    """How YAML 1.1 wants to be told what it took for another type: 1e-3 is text to it, 6.0e+4 no integer."""
+    """How to write, in YAML 1.1, a value that it read as another type: 1e-3 is text to it, 6.0e+4 not an integer."""
     if rule == "boolean" and value in ("true", "false"):
         return value
     if rule not in ("integer", "number") or not isinstance(value, (str, float)):

@@ -9,7 +9,7 @@ class Embedding:
 
     Attributes:
         models: by their names under sources.models; the first is the checkpoint.
-        gpus: that a job asks for.
+        gpus: how many a job asks for.
     """
 
     models: tuple[str, ...]
@@ -29,7 +29,7 @@ def expected_sha256(config: dict, embedding: str) -> str | None:
     """What an embedding's checkpoint must hash to before it is loaded, whether downloaded or your own copy.
 
     Returns:
-        None where the config does not say, or where the embedding has no checkpoint.
+        None if the config does not say, or if the embedding has no checkpoint.
     """
     models = config["sources"]["models"]
     return next((models.get(name, {}).get("sha256") for name in EMBEDDINGS[embedding].models), None)

@@ -71,7 +71,7 @@ def uses_standins(config: dict) -> bool:
 
 
 def missing_paths(config: dict) -> dict[str, str]:
-    """Each `path:` of the config where nothing is and that no rule makes, with the name of the source (its first)."""
+    """Each `path:` of the config that does not exist and that no rule makes, with the name of its first source."""
     missing: dict[str, str] = {}
     for name in source_names(config):
         if "path" in source_entry(config, name):
@@ -88,7 +88,7 @@ def missing_path_message(name: str, path: str) -> str:
 
 
 def check_sources(config: dict, folder: str, files: Iterable[str]) -> None:
-    """Stop a run whose sources cannot be had, before its first job.
+    """Stop a run whose sources are not available, before its first job.
 
     Args:
         config: the experiment.

@@ -1,4 +1,4 @@
-"""The small search over batch sizes and learning rates (report, section 5.1)."""
+"""The small search over batch sizes and learning rates (paper, section 5.1)."""
 
 import math
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def sweep_points(config: dict) -> dict[str, Point]:
     """Every training of the search by name, from the config's section `sweep`.
 
     Raises:
-        InputError: it names a variant that there is not.
+        InputError: it names a variant that does not exist.
     """
     sweep = config["sweep"]
     if unknown := [name for name in sweep["variants"] if name not in config["variants"]]:

@@ -1,4 +1,4 @@
-"""The systems: the rows of the results table, from the config (report, Table 3), and FAD's reference set."""
+"""The systems: the rows of the results table, from the config (paper, Table 3), and FAD's reference set."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class System:
         name: as in file names, such as `llama-3b-amt-t1.1`.
         kind: where its music comes from.
         group: the heading of Table 3 under which the row stands.
-        label: the row's name in Table 3, or one in its manner for a variant that the report does not have; followed by
-            the variant's name where several variants would have the same.
+        label: the row's name in Table 3, or one in its style for a variant that is not in the paper; followed by the
+            variant's name if several variants would have the same.
         variant: the config's name of the trained variant; None for a baseline.
-        temperature: of sampling; None where nothing is sampled.
+        temperature: of sampling; None if nothing is sampled.
     """
 
     name: str
@@ -36,7 +36,7 @@ class System:
 
     @property
     def is_sampled(self) -> bool:
-        """True where a model made the music: then it has a temperature, and FAD compares it with human music."""
+        """True if a model made the music: then it has a temperature, and FAD compares it with human music."""
         return self.temperature is not None
 
     @property
@@ -54,7 +54,7 @@ FAD_REFERENCE = System("background", "fad-reference", "", "FAD's reference set")
 
 
 def systems(config: dict) -> dict[str, System]:
-    """The rows of the table by name, in the order and grouping of the report's Table 3."""
+    """The rows of the table by name, in the order and grouping of the paper's Table 3."""
     rows = [
         System(GROUND_TRUTH, "ground-truth", "Baselines", "Ground truth"),
         System(RANDOM_TEXT, "random-text", "Baselines", "Ground truth (random text)"),

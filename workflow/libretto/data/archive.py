@@ -11,10 +11,10 @@ from typing import IO, cast
 
 from libretto.errors import InputError
 
-MAX_MIDI_BYTES = 16 << 20  # no song is that large; a member of more is not read
-MAX_UNREAD_BYTES = 1 << 30  # of such members together: they have to be unpacked too
-MAX_PADDING_BYTES = 1 << 20  # of zeros after the archive's end: GNU tar writes up to 10 KiB by default
-MAX_HEADER_BYTES = 4096  # of a member's extended header: the longest path that Linux knows
+MAX_MIDI_BYTES = 16 << 20  # no song is that large; larger members are not read
+MAX_UNREAD_BYTES = 1 << 30  # total of such members: they must be decompressed too
+MAX_PADDING_BYTES = 1 << 20  # zeros allowed after the archive's end; GNU tar writes up to 10 KiB by default
+MAX_HEADER_BYTES = 4096  # of a member's extended header: the longest path that Linux allows
 TAR_BLOCK = 512
 READ_BYTES = 20 * TAR_BLOCK  # what tarfile asks for at a time
 MIDI_NAME = re.compile(r"([0-9a-f]{32})\.mid")
@@ -25,14 +25,14 @@ PAX_RECORD = re.compile(rb"(\d+) ([^=]+)=")  # the length of the whole record, a
 
 @dataclass(frozen=True)
 class Member:
-    """One member of the archive that is no folder.
+    """One member of the archive that is not a folder.
 
     Attributes:
-        name: as the archive has it.
-        lmd_id: 32 hex digits; None where the name has none.
+        name: as in the archive.
+        lmd_id: 32 hex digits; None if the name has none.
         midi: the file's content; None for a member that is dropped.
         reason: why it is dropped; None for a song. `no-file` (a link or a device), `unsafe-name` (absolute, or with
-            `..`), `name` (not <32 hex digits>.mid), `size` (over 16 MiB), `duplicate` (that id came before).
+            `..`), `name` (not <32 hex digits>.mid), `size` (over 16 MiB), `duplicate` (the id occurred before).
     """
 
     name: str
@@ -42,10 +42,10 @@ class Member:
 
 
 def read_archive(path: str | Path) -> Iterator[Member]:
-    """Every member of a tar.gz in the archive's order; nothing is written, no link is followed.
+    """Every member of a tar.gz in the archive's order. Nothing is written and no link is followed.
 
     Raises:
-        InputError: not a gzip file, not a tar archive inside, damaged, cut off, or with headers that are not read.
+        InputError: not a gzip file, not a tar archive inside, damaged, cut off, or with unsupported headers.
     """
     seen: set[str] = set()
     members = 0
@@ -56,9 +56,10 @@ def read_archive(path: str | Path) -> Iterator[Member]:
             file = cast(IO[bytes], stream)  # tarfile calls nothing but its `read`
             with tarfile.open(fileobj=file, mode="r|", bufsize=READ_BYTES, tarinfo=_BoundedTarInfo) as tar:
                 while (info := tar.next()) is not None:
-                    tar.members.clear()  # type: ignore[attr-defined]  # tarfile remembers every member: 178,561 of them
+                    # tarfile keeps every member in memory: 178,561 of them
+                    tar.members.clear()  # type: ignore[attr-defined]
                     members += 1
-                    size = tar.offset - info.offset_data  # of its data; a link or a sparse file may claim any other
+                    size = tar.offset - info.offset_data  # of its data; a link or a sparse file may claim any size
                     if size > MAX_MIDI_BYTES:
                         unread += size
                         if unread > MAX_UNREAD_BYTES:
@@ -73,7 +74,7 @@ def read_archive(path: str | Path) -> Iterator[Member]:
         raise InputError(f"{path} is not a tar.gz, or damaged ({error}): get it again") from None
     except _UnsupportedError as error:
         raise InputError(
-            f"{path} has {error} after {members} members, which is not read: pack it again without extended "
+            f"{path} has {error} after {members} members, which is not supported: pack it again without extended "
             "attributes and without --sparse"
         ) from None
     except (EOFError, IndexError, RecursionError, ValueError, zlib.error, tarfile.TarError) as error:
@@ -95,7 +96,7 @@ def _read_member(tar: tarfile.TarFile, info: tarfile.TarInfo, seen: set[str]) ->
         reason = "size"
     elif lmd_id in seen:
         reason = "duplicate"
-    shown = info.name.encode("utf-8", "backslashreplace").decode()  # a name may be no text
+    shown = info.name.encode("utf-8", "backslashreplace").decode()  # a name need not be valid UTF-8
     if reason:
         return Member(shown, lmd_id, reason=reason)
     file = tar.extractfile(info)
@@ -104,11 +105,11 @@ def _read_member(tar: tarfile.TarFile, info: tarfile.TarInfo, seen: set[str]) ->
 
 
 class _UnsupportedError(tarfile.TarError):
-    """A header that a sound archive may have, and that is not read."""
+    """A header that is valid but not supported."""
 
 
 class _BoundedTarInfo(tarfile.TarInfo):
-    """A member whose headers cannot cost more than they should, in memory or in time.
+    """A member whose headers are checked first, so that they cannot exhaust memory or time.
 
     tarfile takes quadratic time for digits in a PAX header (CVE-2024-6232; Python before 3.11.10) and for many global
     headers, reads maps of sparse files of any length, and accepts negative sizes. Of PAX headers, only a member's name
@@ -166,8 +167,8 @@ def _pax_records(records: bytes) -> Iterator[tuple[bytes, bytes]]:
 class _Tail:
     """A stream that remembers its last bytes, because tarfile stops silently at a damaged header.
 
-    It has no end: tarfile stops at the end-of-archive mark, before the stream's end, unless the archive is damaged.
-    To skip a member that claims 2^62 bytes, tarfile would read on after the end forever.
+    Reading past its end is an error: in an intact archive, tarfile stops earlier, at the end-of-archive mark.
+    To skip a member that claims 2^62 bytes, tarfile would keep reading past the end forever.
     """
 
     def __init__(self, stream):
@@ -184,7 +185,7 @@ class _Tail:
         return data
 
     def check_end(self, offset: int) -> None:
-        """All from `offset`, where tarfile stopped, must be zeros: the end-of-archive mark, and some padding."""
+        """Check that only zeros follow `offset`, where tarfile stopped: the end-of-archive mark and some padding."""
         rest = self._last[len(self._last) - (self._read - offset) :]
         if any(rest) or len(rest) < TAR_BLOCK:
             raise tarfile.ReadError("no end-of-archive mark")

@@ -1,7 +1,7 @@
-"""Downloads: resumed after a cut, retried with back-off, verified by size and SHA-256 before use.
+"""Downloads: resumed after an interruption, retried with back-off, verified by size and SHA-256 before use.
 
-What has come so far stays beside the target until the target is complete: `<target>.part`. The target itself appears
-only once it is whole and verified.
+A partial download is kept beside the target as `<target>.part`. The target itself appears only once it is complete and
+verified.
 """
 
 import logging
@@ -23,17 +23,17 @@ log = logging.getLogger("libretto")
 TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 # A model's folder on the hub: weights as safetensors, configuration, tokenizer; not the same weights in other formats.
 MODEL_FILES = ["*.safetensors", "*.json", "*.model", "merges.txt", "vocab.txt", "LICENSE*", "USE_POLICY.md"]
-NOT_MODEL_FILES = ["*/*"]  # as Llama's `original/`: the weights once more
+NOT_MODEL_FILES = ["*/*"]  # such as Llama's `original/`, a second copy of the weights
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long a download puts up with a bad connection.
+    """How patiently a download retries over a bad connection.
 
     Attributes:
-        attempts: in a row without a single new byte.
-        wait: seconds before the second attempt; doubles with each, up to a minute.
-        timeout: seconds without an answer, after which the connection counts as dead.
+        attempts: consecutive ones without a new byte, after which the download fails.
+        wait: seconds before the second attempt; doubles with each attempt, up to a minute.
+        timeout: seconds without data, after which the connection counts as dead.
     """
 
     attempts: int = 6
@@ -42,7 +42,7 @@ class RetryPolicy:
 
 
 class _TransientError(Exception):
-    """Worth another attempt."""
+    """A failure worth retrying."""
 
 
 def download_file(entry: dict, target: Path, key: str, policy: RetryPolicy = RetryPolicy()) -> None:
@@ -53,10 +53,10 @@ def download_file(entry: dict, target: Path, key: str, policy: RetryPolicy = Ret
             `file` (perhaps `repo_type`, `sha256`).
         target: the file to write.
         key: the entry's config key, for messages.
-        policy: how often and how long a bad connection is tried again.
+        policy: when to retry and when to give up.
 
     Raises:
-        InputError: what the user must do.
+        InputError: the download failed; the message says what to do.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if "url" in entry:
@@ -71,25 +71,25 @@ def _download_url(url: str, target: Path, sha256: str, size: int | None, key: st
         part.unlink()
     kept = _size(part)
     if kept:
-        log.info("%s: %s bytes are here already, going on from there", key, f"{kept:,}")
+        log.info("%s: resuming after the first %s bytes", key, f"{kept:,}")
     _fetch(url, part, size, key, policy)
     found = file_sha256(part)
     if found != sha256 and kept:
-        log.warning("%s: the kept part does not belong to this file, downloading all of it again", key)
+        log.warning("%s: the partial download does not belong to this file, starting over", key)
         part.unlink()
         _fetch(url, part, size, key, policy)
         found = file_sha256(part)
     if found != sha256:
         part.unlink()
         raise InputError(
-            f"{key}: what {url} sent has SHA-256 {found}, not {sha256}, and was removed; run again, and if it comes "
-            f"again, correct sha256: or set {key}.path to a good copy"
+            f"{key}: the file from {url} has SHA-256 {found}, not {sha256}, and was removed; run again, and if it "
+            f"fails too, correct sha256: or set {key}.path to a good copy"
         )
     part.replace(target)
 
 
 def _fetch(url: str, part: Path, size: int | None, key: str, policy: RetryPolicy) -> None:
-    """Bring `part` to its full size, over as many connections as it takes."""
+    """Download `part` to its full size, over as many connections as it takes."""
     with (
         httpx.Client(timeout=policy.timeout, follow_redirects=True) as client,
         tqdm(desc=part.stem, total=size, initial=_size(part), unit="B", unit_scale=True, unit_divisor=1024) as bar,
@@ -101,13 +101,13 @@ def _fetch(url: str, part: Path, size: int | None, key: str, policy: RetryPolicy
             except (httpx.TransportError, httpx.DecodingError) as error:
                 raise _TransientError(f"{type(error).__name__}: {error}") from error
             except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
-                raise InputError(f"{key}: {url} cannot be fetched ({error}); correct url:") from error
+                raise InputError(f"{key}: {url} cannot be downloaded ({error}); correct url:") from error
 
-        _retry(attempt, lambda: _size(part), key, url, policy, f"What came is kept in {part}: run again to go on")
+        _retry(attempt, lambda: _size(part), key, url, policy, f"What arrived is kept in {part}: run again to resume")
 
 
 def _fetch_rest(client: httpx.Client, url: str, part: Path, size: int | None, key: str, bar: tqdm) -> None:
-    """One connection: append to `part` what it lacks, as far as it comes."""
+    """Open one connection and append to `part` what it still lacks, until the connection ends."""
     start = _size(part)
     if size is not None and start == size:
         return
@@ -123,11 +123,11 @@ def _fetch_rest(client: httpx.Client, url: str, part: Path, size: int | None, ke
             if total == start:
                 return
             part.unlink()
-            raise _TransientError("the kept part is longer than the file")
+            raise _TransientError("the partial download is longer than the file")
         total = size if total is None else total
         _check_space(part, (total or start) - start, key)
         bar.total = total
-        # A server that knows no ranges sends the beginning again: it is skipped, so that another cut loses nothing.
+        # A server without range support sends the beginning again. It is skipped, so that another cut loses nothing.
         skip = start - first
         with part.open("ab") as file:
             for block in response.iter_raw():
@@ -142,7 +142,7 @@ def _fetch_rest(client: httpx.Client, url: str, part: Path, size: int | None, ke
 
 
 def _extent(response: httpx.Response, start: int, key: str) -> tuple[int, int | None]:
-    """Where in the file the answer's body begins, and the file's full size as far as the server tells it."""
+    """Where in the file the response's body begins, and the file's full size if the server gives it."""
     status, url = response.status_code, response.request.url
     if status in TRANSIENT_STATUS:
         raise _TransientError(f"the server answered {status} {response.reason_phrase}")
@@ -168,12 +168,12 @@ def _retry(attempt: Callable, progress: Callable[[], int], key: str, what: str, 
         try:
             return attempt()
         except _TransientError as error:
-            # What had to be thrown away and came again is nothing new.
+            # Bytes that were discarded and downloaded again do not count as new.
             failures = 1 if progress() > most else failures + 1
             most = max(most, progress())
             if failures >= policy.attempts:
                 raise InputError(
-                    f"{key}: {what} did not get through, {failures} attempts in a row brought nothing (the last: "
+                    f"{key}: {what} failed, {failures} attempts in a row brought no new data (the last: "
                     f"{error}). {kept}; or set {key}.path to a copy of your own"
                 ) from error
             pause = min(policy.wait * 2 ** (failures - 1), 60.0)
@@ -215,10 +215,10 @@ def download_model(entry: dict, target: Path, key: str, policy: RetryPolicy = Re
         entry: the model's entry in the config, with `hub` and `revision`.
         target: the folder to write.
         key: the entry's config key, for messages.
-        policy: how often and how long a bad connection is tried again.
+        policy: when to retry and when to give up.
 
     Raises:
-        InputError: what the user must do.
+        InputError: the download failed; the message says what to do.
     """
     folder = target.with_name(f"{target.name}.part")
     _download_hub(entry, None, folder, key, policy)
@@ -229,16 +229,16 @@ def download_model(entry: dict, target: Path, key: str, policy: RetryPolicy = Re
 
 
 def _download_hub(entry: dict, names: list[str] | None, folder: Path, key: str, policy: RetryPolicy) -> None:
-    """Bring files of a repository into `folder` and compare them with the hub's checksums.
+    """Download files of a repository into `folder` and verify them by the hub's checksums.
 
     Args:
         entry: with `hub`, `revision` and perhaps `repo_type`.
         names: the files; None for those that a model needs.
-        folder: keeps what came when it breaks off.
+        folder: keeps what arrived if the download is interrupted.
         key: the entry's config key, for messages.
-        policy: how often and how long a bad connection is tried again.
+        policy: when to retry and when to give up.
     """
-    # Imported here: a script first undoes HF_HUB_OFFLINE, which the import reads.
+    # Imported here because a script must first unset HF_HUB_OFFLINE, which the import reads.
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -284,9 +284,9 @@ def _download_hub(entry: dict, names: list[str] | None, folder: Path, key: str, 
         if broken:
             for path in broken:
                 (folder / path).unlink(missing_ok=True)
-            raise _TransientError(f"{', '.join(sorted(broken))} came with wrong content and was removed")
+            raise _TransientError(f"{', '.join(sorted(broken))} arrived with wrong content and was removed")
 
     def progress() -> int:
         return sum(_size(path) for path in folder.rglob("*"))
 
-    _retry(attempt, progress, key, where, policy, f"What came is kept in {folder}: run again to go on")
+    _retry(attempt, progress, key, where, policy, f"What arrived is kept in {folder}: run again to resume")

@@ -1,4 +1,4 @@
-"""Which chunk stands for a song: in a module of its own, so that other changes of the data stage rerun no training."""
+"""The chunk that represents a song. A module of its own, so that other changes to the data stage rerun no training."""
 
 from collections.abc import Sequence
 

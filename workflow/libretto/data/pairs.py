@@ -1,4 +1,4 @@
-"""Text and music put together: MidiCaps' rows with the songs of the Lakh MIDI Dataset (report, section 5.2)."""
+"""Pairs of text and music: MidiCaps' rows joined with the songs of the Lakh MIDI Dataset (paper, section 5.2)."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ from libretto.tables import FEATURES, dropped
 MAX_LINE = 4_000_000  # characters; MidiCaps' rows have 2,500 on average
 
 # Control characters mean nothing to the models and have no place in HTML. Tabs and line breaks stay; those that
-# separate words become spaces, the others nothing.
+# separate words become spaces, the others are removed.
 CONTROLS = {
     code: " " if chr(code).isspace() else None
     for code in (*range(0x20), *range(0x7F, 0xA0))
@@ -25,7 +25,7 @@ def read_midicaps(path: str | Path) -> Iterator[dict]:
     """The rows of MidiCaps' `train.json` (JSON lines), one after the other.
 
     Raises:
-        InputError: a line is no JSON object with `location` and `caption`, or has over 4 million characters.
+        InputError: a line is not a JSON object with `location` and `caption`, or has over 4 million characters.
     """
     with open(path, encoding="utf-8") as file:
         try:
@@ -42,8 +42,8 @@ def _read_row(line: str, where: str) -> dict:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: not JSON ({error}); expected MidiCaps' train.json") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        raise InputError(f"{where}: not to be read ({error}); expected MidiCaps' train.json") from None
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, thousands of nested brackets
+        raise InputError(f"{where}: cannot be read ({error}); expected MidiCaps' train.json") from None
     if not isinstance(row, dict) or not isinstance(row.get("location"), str) or "caption" not in row:
         raise InputError(
             f"{where}: not a MidiCaps row with 'location' and 'caption'; expected MidiCaps' train.json (JSON lines)"
@@ -60,8 +60,8 @@ def pair(
         rows: MidiCaps' rows.
         members: the archive's members: `lmd_id`, `member`, `reason` (None for a song), as rule `shard` lists them.
         split_of: the split of each first hex digit.
-        drop: takes a row of `DROPPED` for every member and every row that is in no pair: each is in exactly one
-            pair or one dropped row.
+        drop: called with a row of `DROPPED` for every member and every row of MidiCaps that is in no pair: each is in
+            exactly one pair or one dropped row.
 
     Yields:
         Rows of `PAIRS`, in MidiCaps' order.
@@ -106,7 +106,7 @@ def pair(
 
 
 def _feature(value, kind: pa.DataType):
-    """A MidiCaps value as its column's type; None where it has another type."""
+    """A MidiCaps value as its column's type; None if it has another type."""
     if pa.types.is_list(kind):
         return [_text(entry) for entry in value if isinstance(entry, str)] if isinstance(value, list) else None
     if pa.types.is_integer(kind):
@@ -115,5 +115,5 @@ def _feature(value, kind: pa.DataType):
 
 
 def _text(value: str) -> str:
-    """A string without lone surrogates and control characters, both of which JSON can write."""
+    """A string without lone surrogates and control characters, both of which JSON can contain."""
     return value.encode("utf-8", "replace").decode().translate(CONTROLS)

@@ -1,4 +1,4 @@
-"""From whole songs to the chunks that models are trained on and scored against (report, section 5.2)."""
+"""From whole songs to the chunks that models are trained on and scored against (paper, section 5.2)."""
 
 import heapq
 from collections import Counter
@@ -11,7 +11,7 @@ from libretto.tables import read_rows
 from libretto.tokens.reference import events_to_tokens, tokens_to_events
 from libretto.tokens.vocab import AUTOREGRESS, MAX_TIME, TOKENS_PER_EVENT
 
-SPLITS = ("train", "valid", "test")  # of a song that is in two of them, the first keeps it
+SPLITS = ("train", "valid", "test")  # a song that is in two of them stays in the first
 
 
 def chunk_song(tokens: np.ndarray, chunk_tokens: int, long_chunks: str) -> tuple[list[np.ndarray], int]:
@@ -19,13 +19,13 @@ def chunk_song(tokens: np.ndarray, chunk_tokens: int, long_chunks: str) -> tuple
 
     Args:
         tokens: the whole song, int32 [3 n], as both tokenizers give it.
-        chunk_tokens: the length of a full chunk at most: the start token and (chunk_tokens - 1) // 3 events.
-        long_chunks: what becomes of a chunk that spans 100 s or more, which no token can say: `drop` leaves it out, as
-            the reference does; `cut` ends it before, and the next one begins there.
+        chunk_tokens: the maximum length of a chunk: the start token and (chunk_tokens - 1) // 3 events.
+        long_chunks: what happens to a chunk that spans 100 s or more, which the time tokens cannot express: `drop`
+            leaves it out, as the reference does; `cut` ends it early, and the next one begins there.
 
     Returns:
-        The chunks, uint16 each, the last one perhaps shorter: AUTOREGRESS, then events whose onsets are counted from
-        the chunk's first; and how many chunks were left out.
+        The chunks, uint16 each, the last one possibly shorter: AUTOREGRESS, then events whose onsets count from the
+        chunk's first. And how many chunks were left out.
     """
     events = tokens_to_events(tokens)
     size = (chunk_tokens - 1) // TOKENS_PER_EVENT
@@ -43,12 +43,12 @@ def chunk_song(tokens: np.ndarray, chunk_tokens: int, long_chunks: str) -> tuple
 
 
 def merge_songs(paths: Iterable[str | Path]) -> Iterator[dict]:
-    """The songs of several token tables, each in MidiCaps' order, in that order; few are in memory at once."""
+    """The songs of several token tables, merged in MidiCaps' order, which each table has; few are in memory at once."""
     return heapq.merge(*map(read_rows, paths), key=lambda song: song["row"])
 
 
 def find_duplicates(songs: Iterable[dict]) -> dict[str, str]:
-    """Songs that a split before their own has too.
+    """Songs that an earlier split contains too.
 
     Args:
         songs: `lmd_id`, `split`, `midi_sha256`, `tokens_sha256` of every song.
@@ -80,12 +80,12 @@ def assign_splits(
 
     Args:
         songs: rows of token tables, in MidiCaps' order.
-        chunk_tokens: the length of a chunk at most.
+        chunk_tokens: the maximum length of a chunk.
         long_chunks: `drop` or `cut`: see `chunk_song`.
-        cuts: how many songs of a split are used at most, by split: the first ones that have a chunk.
-        n_fad_reference: how many test songs, before the cut, are FAD's reference set.
+        cuts: the maximum number of songs used, by split: the first ones that have a chunk.
+        n_fad_reference: how many of the first test songs, counted before the cut, are FAD's reference set.
         duplicates: as `find_duplicates` gives them.
-        deduplicate: whether these are dropped.
+        deduplicate: whether to drop them.
 
     Yields:
         Each song with its `chunks` and the columns of `SONGS`, whose `dropped` is `no-chunk`, `duplicate-bytes`,

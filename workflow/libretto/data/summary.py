@@ -1,4 +1,4 @@
-"""What became of every song: the dataset's counts, beside the report's (section 5.2)."""
+"""What became of every song: the dataset's counts, beside the paper's (section 5.2)."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ def summarize(songs: Iterable[dict], dropped: Iterable[dict], n_members: int, n_
     Args:
         songs: rows of `data/songs.parquet`.
         dropped: rows of `data/dropped.parquet`.
-        n_members: of the archive.
-        n_rows: of MidiCaps.
+        n_members: number of members of the archive.
+        n_rows: number of rows of MidiCaps.
 
     Returns:
         What `data/summary.json` holds. `members` and `rows` are those of the archive and of MidiCaps.
 
     Raises:
-        RuntimeError: a member, or a row of MidiCaps, is neither in a split nor dropped, or is so twice.
+        RuntimeError: a member, or a row of MidiCaps, is neither in a split nor dropped, or is counted twice.
     """
     rows = []
     splits: dict[str, Counter[str]] = {split: Counter() for split in (*SPLITS, "background")}
@@ -53,7 +53,7 @@ def summarize(songs: Iterable[dict], dropped: Iterable[dict], n_members: int, n_
         found = used + n_dropped["members"]
         raise RuntimeError(f"the archive has {n_members} members, but {found} are in the splits or dropped")
     if sorted(rows) != list(range(n_rows)):
-        raise RuntimeError("a row of MidiCaps is neither in a split nor dropped, or is so twice")
+        raise RuntimeError("a row of MidiCaps is neither in a split nor dropped, or is counted twice")
     names = ("songs_before_cut", "songs", "chunks", "tokens", "events", "hours")
     return {
         "members": n_members,

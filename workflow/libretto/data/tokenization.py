@@ -26,7 +26,7 @@ def tokenize_song(midi: bytes) -> dict | str:
         tokens = midi_to_tokens_compiled(midi)
     except (MemoryError, NumbaError):
         raise  # not the file's fault
-    except Exception as error:  # mido raises nearly anything over a file that it cannot read
+    except Exception as error:  # mido may raise nearly anything for a file that it cannot read
         return f"error:{type(error).__name__}"
     events = tokens_to_events(tokens)
     if len(events) < MIN_EVENTS:

@@ -18,7 +18,7 @@ logger = logging.getLogger("libretto")
 
 
 def read_songs(split: str | Path, n: int | None, columns: list[str]) -> list[dict]:
-    """The first `n` songs (all: None) of a Parquet split.
+    """The first `n` songs of a Parquet split; all if `n` is None.
 
     Raises:
         InputError: there are fewer.

@@ -1,4 +1,4 @@
-"""Nucleus sampling of music from either family and from AMT as published (report, section 5.1, inference)."""
+"""Nucleus sampling of music from either family and from AMT as published (paper, section 5.1, inference)."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ from libretto.models.variants import Variant
 from libretto.seeds import stable_seed
 from libretto.tokens import vocab
 
-# A function of captions, max_new_tokens and a maker of `Nucleus` to the new tokens [captions, tokens], in AMT's ids.
+# Maps captions, max_new_tokens and a factory of `Nucleus` to the new tokens [captions, tokens], in AMT's ids.
 Generator = Callable[..., torch.Tensor]
 
 logger = logging.getLogger("libretto")
@@ -32,13 +32,13 @@ def sample(
     """One piece per caption, batch by batch; resumes after the batches that an interrupted call left in `folder`.
 
     Args:
-        generator: of `conditioned` or `unconditional`.
+        generator: from `conditioned` or `unconditional`.
         captions: what to condition on.
         settings: the config's section `sampling`.
         temperature: what the logits are divided by.
         seed: the config's; each batch's draws follow from it, the system's name and the batch's number.
         name: of the system.
-        folder: an existing one, for the finished batches of this model and these arguments alone.
+        folder: an existing folder, for the finished batches of this model and these arguments only.
 
     Yields:
         The tokens sampled (AMT's ids, without the start token and the separator) and why they end: `length` or
@@ -68,7 +68,7 @@ def sample(
 
 
 def _read_batch(path: Path) -> list[list[int]] | None:
-    """The rows of a finished batch; None where it is not finished, or its file fails xz's checksums."""
+    """The rows of a finished batch; None if it is not finished, or its file fails xz's checksums."""
     try:
         return json.loads(lzma.decompress(path.read_bytes(), lzma.FORMAT_XZ))
     except FileNotFoundError:
@@ -117,7 +117,7 @@ def _generate_llama(variant, captions, max_new_tokens, nucleus):
     text_size = model.config.vocab_size
     start = text_size + vocab.AUTOREGRESS
     prompts = [[*variant.prompter(caption), start] for caption in captions]
-    # Left padding here, so that all rows go on at the same column: flipped right padding.
+    # Left padding here, made by flipping right padding, so that all rows continue at the same column.
     ids, mask = (t.flip(1) for t in pad_prompts([p[::-1] for p in prompts], variant.prompter.pad_id))
     max_prompt = variant.prompter.max_tokens + 1
     options = _options(model, text_size + vocab.SEPARATOR, max_prompt, max_new_tokens, nucleus(text_size))
@@ -128,16 +128,16 @@ def _generate_llama(variant, captions, max_new_tokens, nucleus):
 class Nucleus(LogitsProcessor):
     """Temperature, top-k and nucleus sampling (Holtzman et al., 2020) over the music vocabulary.
 
-    Leaves `generate` one token a row, drawn here: to draw from the nucleus, the vocabulary need not be sorted. A token
-    drawn from all of them is in the nucleus where the likelier ones together have less than `top_p`. Otherwise neither
-    it nor any less likely token is, and the next draw is from the likelier ones. Equally likely tokens are in or out
-    together.
+    The token is drawn here, and `generate` has no other choice. To draw from the nucleus, the vocabulary need not be
+    sorted: a token drawn from all of them is in the nucleus if the likelier ones together have less than `top_p`.
+    Otherwise neither it nor any less likely token is, and the next draw is from the likelier ones. Equally likely
+    tokens are in or out together.
 
     Args:
         first_music_row: how many of the scores are text, which is never drawn.
         temperature: what the scores are divided by.
-        top_p: keep the likeliest tokens until their probability reaches this.
-        top_k: keep at most so many; 0 keeps all.
+        top_p: keep the likeliest tokens until their total probability reaches this.
+        top_k: keep at most this many; 0 keeps all.
 
     Raises:
         FloatingPointError: a score is NaN, or all of them are -inf.
@@ -161,7 +161,7 @@ class Nucleus(LogitsProcessor):
     def _draw(self, p):
         """A token of each row's nucleus, int64 [batch, 1], from probabilities [batch, music rows]."""
         if not p.sum(-1).isfinite().all():
-            raise FloatingPointError("the logits hold nan: the model's weights or its half precision are broken")
+            raise FloatingPointError("the logits contain nan: the model's weights or its half precision are broken")
         tokens = torch.empty(len(p), 1, dtype=torch.long, device=p.device)
         rows = torch.arange(len(p), device=p.device)
         while len(rows):
@@ -181,7 +181,7 @@ def _start(n: int, device: torch.device) -> torch.Tensor:
 
 
 def _options(model, separator, max_prompt, max_new_tokens, nucleus):
-    """All that `generate` must be told: nothing is left to a checkpoint's own generation config or to defaults."""
+    """Every setting of `generate`: nothing is left to a checkpoint's own generation config or to defaults."""
     on_gpu = model.device.type == "cuda"
     return {
         "max_new_tokens": max_new_tokens,

@@ -1,6 +1,6 @@
-"""The Anticipatory Music Transformer (GPT-2) with a text prefix (report, section 4.1).
+"""The Anticipatory Music Transformer (GPT-2) with a text prefix (paper, section 4.1).
 
-The states of a frozen Llama, s[j] for the prompt's tokens j = 1..P, stand before the music tokens x[0..T-1] (x[0] is
+The states of a frozen Llama, s[j] for the prompt's tokens j = 1..P, come before the music tokens x[0..T-1] (x[0] is
 the start token) as
 
     prefix[j] = W s[j]                                      text_states: last
@@ -30,7 +30,7 @@ class AmtTextConfig(GPT2Config):
         text_layers: states per token; more than 1 gets learned weights.
     """
 
-    model_type = "libretto-amt"  # no "gpt2": transformers' Auto classes would load a plain one, without the text
+    model_type = "libretto-amt"  # not "gpt2": transformers' Auto classes would load a plain one, without the text
     text_hidden_size: int = 2048
     text_layers: int = 1
 
@@ -134,7 +134,7 @@ class AmtForTextToMusic(GPT2LMHeadModel):
 
     @staticmethod
     def music_targets(labels: torch.Tensor) -> torch.Tensor:
-        """Which of `labels` are music after the start token: all that there are."""
+        """Which of `labels` are music after the start token: all of them."""
         return labels != IGNORED
 
     @can_return_tuple
@@ -148,10 +148,10 @@ class AmtForTextToMusic(GPT2LMHeadModel):
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs,
     ) -> CausalLMOutputWithCrossAttentions:
-        """The loss where there are labels, or else the logits [batch, T, vocab_size] at the music tokens.
+        """The loss if there are labels, otherwise the logits [batch, T, vocab_size] at the music tokens.
 
-        Without `text_states` it is GPT-2's own forward: a step of `generate`, whose first step brings the prefix as
-        `inputs_embeds`. There `logits_to_keep` spares the logits of all positions but the last.
+        Without `text_states` this is GPT-2's own forward, a step of `generate`, whose first step passes the prefix as
+        `inputs_embeds`. There `logits_to_keep` avoids computing the logits of all positions but the last.
         """
         if text_states is None:
             return super().forward(input_ids=input_ids, logits_to_keep=logits_to_keep, **kwargs)
@@ -186,8 +186,8 @@ def check_length(n_music: int, positions: int, key: str) -> None:
 
     Args:
         n_music: tokens that the model is to read, the start token included.
-        positions: that the model has.
-        key: what of the config makes the music so long.
+        positions: number of positions that the model has.
+        key: the config key that sets the length.
 
     Raises:
         InputError: it is too long.

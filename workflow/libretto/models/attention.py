@@ -4,8 +4,8 @@ Right padding needs no mask: no token sees the padding that follows it, and the 
 mask, even one of ones, would cost the flash kernel. As no mask function is registered under this name, transformers
 builds none; so it cannot mistake the prefix's negative positions for packed sequences either.
 
-Left padding needs one. In transformers' own, padding attends to nothing, and a kernel may return NaN for such a row;
-from the values of the padding it would then reach every token, because 0 * NaN is NaN.
+Left padding needs one. In transformers' own mask, padding attends to nothing, and a kernel may return NaN for it.
+Through the padding's values the NaN would then reach every token, because 0 * NaN is NaN.
 """
 
 import torch
@@ -18,7 +18,7 @@ LEFT_PADDED = "sdpa_left_padded"
 
 
 def left_padded_mask(*args, **kwargs) -> torch.Tensor | None:
-    """transformers' SDPA mask [batch, 1, queries, keys], but queries with no key to attend to attend to all of them."""
+    """transformers' SDPA mask [batch, 1, queries, keys], but a query with no key to attend to attends to all keys."""
     mask = sdpa_mask(*args, **kwargs)
     return None if mask is None else mask | ~mask.any(-1, keepdim=True)
 

@@ -1,8 +1,8 @@
 """What a model reads in training and validation: prompts and chunks of music, from the Parquet splits.
 
-The i-th chunk of a song is read in the i-th epoch, modulo its number of chunks; an epoch walks all songs in the file's
-order (report, section 5.2). Everything is a function of the seed and the position alone, so that a resumed run reads
-what an undisturbed one would have read.
+The i-th chunk of a song is read in the i-th epoch, modulo its number of chunks; an epoch goes through all songs in the
+file's order (paper, section 5.2). Everything depends on the seed and the position alone, so a resumed run reads what
+an uninterrupted one would have read.
 """
 
 import random
@@ -32,7 +32,7 @@ def load_split(path: str, cache: str):
 
 
 def read_song(songs, index: int, pick: Callable[[Sequence], Any]) -> tuple[str, np.ndarray]:
-    """The caption of song `index` and the one of its chunks that `pick` takes, uint16 from the start token on."""
+    """The caption of song `index` and the chunk that `pick` selects, uint16 from the start token on."""
     row = songs[index]
     return row["caption"][0].as_py(), pick(row["chunks"][0]).values.to_numpy()
 
@@ -41,11 +41,11 @@ class TrainingChunks(Dataset):
     """All epochs in a row: item `epoch * songs + index` is song `index` in `epoch`.
 
     Args:
-        songs: of `load_split`, or anything like it.
+        songs: from `load_split`, or anything like it.
         n_items: how many items training takes.
         prompter: makes the prompts.
         dropout: share of the items that lose their description.
-        seed: of that draw.
+        seed: of the draw.
     """
 
     def __init__(self, songs, n_items: int, prompter: Prompter, dropout: float, seed: int):
@@ -66,12 +66,12 @@ class TrainingChunks(Dataset):
 
 
 class MiddleChunks(Dataset):
-    """One item per song, its middle chunk, with its description: validation.
+    """The items for validation: one per song, its middle chunk with its description.
 
     Args:
-        songs: of `load_split`, or anything like it.
+        songs: from `load_split`, or anything like it.
         prompter: makes the prompts.
-        described: for each song, the number of the song whose description it gets; its own by default.
+        described: for each song, the index of the song whose description it gets; its own by default.
     """
 
     def __init__(self, songs, prompter: Prompter, described: Sequence[int] | None = None):

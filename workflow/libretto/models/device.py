@@ -13,7 +13,7 @@ logger = logging.getLogger("libretto")
 
 
 def select_device() -> torch.device:
-    """The GPU, or else the CPU with one thread: sums, and so results, must not depend on the number of cores.
+    """The GPU, or else the CPU with one thread: sums, and thus results, must not depend on the number of cores.
 
     Of several GPUs it is the one that `torch.cuda.set_device` chose, by default the first.
     """
@@ -32,10 +32,10 @@ def inference_dtype(device: torch.device) -> torch.dtype:
 
 @cache
 def can_compile() -> bool:
-    """Whether Triton, which `torch.compile` uses on a GPU, finds what it compiles C with; warns where it does not."""
+    """Whether Triton, which `torch.compile` uses on a GPU, can compile C; logs a warning if not."""
     compiler = "CC" in os.environ or any(map(shutil.which, ("gcc", "clang")))
     header = Path(sysconfig.get_paths()["include"], "Python.h").exists()
     if not (compiler and header):
         missing = "Python's headers (Python.h)" if compiler else "a C compiler (gcc or clang)"
-        logger.warning("%s cannot be found: generation is not compiled, and slower", missing)
+        logger.warning("%s cannot be found: generation is not compiled and thus slower", missing)
     return compiler and header

@@ -1,4 +1,4 @@
-"""The frozen Llama that reads the description for the AMT family (report, section 4.1)."""
+"""The frozen Llama that reads the description for the AMT family (paper, section 4.1)."""
 
 import torch
 from transformers import AutoConfig, LlamaModel
@@ -8,7 +8,7 @@ from libretto.models.device import inference_dtype
 
 
 class TextEncoder:
-    """Llama's hidden states of a prompt. Not a module: its weights are no part of the model that is trained and saved.
+    """Llama's hidden states of a prompt. Not a module: its weights are not part of the model that is trained and saved.
 
     Args:
         folder: a Llama checkpoint in the hub's format.
@@ -36,7 +36,7 @@ class TextEncoder:
 
 
 def text_shape(folder: str, text_states: str) -> dict[str, int]:
-    """What an AMT variant must know of its text encoder: the width of its states and how many there are per token."""
+    """What an AMT variant must know about its text encoder: the width of its states and their number per token."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     layers = config.num_hidden_layers + 1 if text_states == "weighted" else 1
     return {"text_hidden_size": config.hidden_size, "text_layers": layers}

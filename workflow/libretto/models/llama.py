@@ -1,4 +1,4 @@
-"""Llama with a second, musical vocabulary (report, section 4.2).
+"""Llama with a second, musical vocabulary (paper, section 4.2).
 
 An id below `vocab_size` is text, id = vocab_size + t is the music token t. With E the text embedding, M the music
 embedding, W a linear projection, h the last hidden state, H the text head and H' the expanded head:
@@ -29,7 +29,7 @@ class LlamaMusicConfig(LlamaConfig):
         music_vocab_size: rows of the music embedding and of the expanded head.
     """
 
-    model_type = "libretto-llama"  # no "llama": transformers' Auto classes would load a plain one, without the music
+    model_type = "libretto-llama"  # not "llama": transformers' Auto classes would load a plain one, without the music
     music_vocab_size: int = vocab.EMBEDDING_ROWS
 
 
@@ -80,7 +80,7 @@ class LlamaForTextToMusic(LlamaForCausalLM):
         """The input embeddings [batch, L, hidden_size] of text and music ids [batch, L]."""
         text_size = self.config.vocab_size
         is_music = input_ids >= text_size
-        # Both lookups for every position, the unused one at row 0: shapes stay fixed, no GPU waits for the CPU.
+        # Both lookups for every position, the unused one at row 0: shapes stay fixed, so no GPU waits for the CPU.
         text = self.model.embed_tokens(input_ids.masked_fill(is_music, 0))
         music = self.music_projection(self.music_embedding((input_ids - text_size).clamp(min=0)))
         return torch.where(is_music.unsqueeze(-1), music.to(text.dtype), text)
@@ -109,7 +109,7 @@ class LlamaForTextToMusic(LlamaForCausalLM):
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs,
     ) -> CausalLMOutputWithPast:
-        """The loss where there are labels, or else the logits [batch, L, vocab_size + music_vocab_size]."""
+        """The loss if there are labels, otherwise the logits [batch, L, vocab_size + music_vocab_size]."""
         if labels is not None:
             loss = mean_loss(*self._hidden_and_heads(input_ids), labels, num_items_in_batch)
             return CausalLMOutputWithPast(loss=loss)
@@ -140,7 +140,7 @@ class LlamaForTextToMusic(LlamaForCausalLM):
 
 
 def generation_config(tokenizer, text_vocab_size: int, chunk_tokens: int) -> GenerationConfig:
-    """A folded model's own: a client that asks for nothing else samples from it as the paper does (section 5.1).
+    """A folded model's defaults for sampling: those of the paper (section 5.1).
 
     A prompt is the begin-of-text token, instruction and description, and the start token text_vocab_size + AUTOREGRESS.
     The separator ends a piece.
@@ -148,7 +148,7 @@ def generation_config(tokenizer, text_vocab_size: int, chunk_tokens: int) -> Gen
     Args:
         tokenizer: of the model.
         text_vocab_size: the model's text ids; music ids follow.
-        chunk_tokens: the config's, which the model was trained on: the longest piece, in tokens.
+        chunk_tokens: the length of chunk that the model was trained on: the longest piece, in tokens.
     """
     return GenerationConfig(
         bos_token_id=special_id(tokenizer, BEGIN_OF_TEXT),

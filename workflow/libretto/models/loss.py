@@ -4,8 +4,8 @@
 
 The logits exist for a few positions at a time. The products run in autocast's dtype, the softmax in fp32.
 
-Of the Trainer's ways to the same end, `use_liger_kernel` must stay off: it puts a forward of its own into Llama's
-class, which knows one head alone and would leave the expanded one out.
+The Trainer's own option for this, `use_liger_kernel`, must stay off: it replaces the forward of Llama's class by one
+that knows a single head and would ignore the expanded one.
 """
 
 import torch
@@ -13,7 +13,7 @@ import torch
 from libretto.models import IGNORED
 
 # Positions at a time: with Llama's 183,286 rows a chunk's fp32 logits take 1.5 GB of a GPU's memory; a CPU is faster
-# with what fits its cache.
+# with chunks that fit its cache.
 CHUNK = {"cuda": 2048, "cpu": 128}
 
 
@@ -23,7 +23,7 @@ def token_losses(hidden: torch.Tensor, heads: list[torch.Tensor], labels: torch.
 
     Args:
         hidden: [batch, positions, width].
-        heads: weights [rows_i, width]; a label counts the rows through all heads.
+        heads: weights [rows_i, width]; a label is a row of all heads, concatenated.
         labels: [batch, positions] int64, `IGNORED` where there is no target.
 
     Returns:
@@ -44,7 +44,7 @@ def mean_loss(
     labels: torch.Tensor,
     n_targets: torch.Tensor | int | None,
 ) -> torch.Tensor:
-    """The summed loss over `n_targets`, to be differentiated; arguments as in `token_losses`.
+    """The summed loss divided by `n_targets`, for training; arguments as in `token_losses`.
 
     Args:
         n_targets: the targets of all micro-batches of a step, so that their gradients add up; `labels`' own by default.
@@ -53,7 +53,7 @@ def mean_loss(
 
 
 class _SummedLoss(torch.autograd.Function):
-    """The sum of the losses. Its gradient is made along with it, chunk by chunk, while the probabilities are there:
+    """The sum of the losses. Its gradient is computed along with it, chunk by chunk, while the probabilities are there:
 
     d loss[n] / d logits[n] = p[n] - onehot(label[n])
     """
@@ -79,13 +79,13 @@ class _SummedLoss(torch.autograd.Function):
                 grad_chunk.copy_(sum(part @ weight for part, weight in zip(parts, weights, strict=True)))
                 for grad_head, part in zip(grad_heads, parts, strict=True):
                     grad_head += part.T @ chunk
-                del log_p, grad, parts, part  # or they would stay while the next chunk's are made
+                del log_p, grad, parts, part  # or they would stay while the next chunk's are computed
         ctx.gradients = [grad_hidden.view_as(hidden), None, *grad_heads]
         return total
 
     @staticmethod
     def backward(ctx, grad_total):
-        # The gradients are the size of the heads: scaled in place, and given away.
+        # The gradients are as large as the heads: they are scaled in place, and no copy is kept.
         gradients, ctx.gradients = ctx.gradients, None
         return tuple(gradient if gradient is None else gradient.mul_(grad_total) for gradient in gradients)
 

@@ -1,4 +1,4 @@
-"""Prompts: what a model is told about a song, as token ids of Llama's tokenizer (report, section 4)."""
+"""Prompts: what a model is told about a song, as token ids of Llama's tokenizer (paper, section 4)."""
 
 from libretto.errors import InputError
 

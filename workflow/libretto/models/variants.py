@@ -1,4 +1,4 @@
-"""The two model families behind one set of verbs: what training, validation and sampling do alike with either."""
+"""One interface to the two model families, for training, validation and sampling."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ FAMILIES: dict[str, type[PreTrainedModel]] = {"amt": AmtForTextToMusic, "llama":
 
 @dataclass
 class Variant:
-    """A model of either family and what it takes to feed it.
+    """A model of either family and what is needed to feed it.
 
     Attributes:
         model: an AmtForTextToMusic or a LlamaForTextToMusic.
@@ -63,11 +63,11 @@ def make_variant(model: torch.nn.Module, settings: dict, text: dict, text_model:
     """Put `model` on `device` together with its tokenizer and, for AMT, its text encoder.
 
     Args:
-        model: of `base_model` or `trained_model`.
+        model: from `base_model` or `trained_model`.
         settings: the variant's section of the config.
         text: the config's section `text`.
         text_model: folder of the Llama that reads its text.
-        device: where it is to run.
+        device: where it runs.
     """
     prompter = Prompter(load_tokenizer(text_model), settings["family"], text)
     if settings["family"] == "amt":

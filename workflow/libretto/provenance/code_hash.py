@@ -12,7 +12,7 @@ from pathlib import Path
 
 WORKFLOW = Path(__file__).parents[2]
 
-# Ways to code and data that no import statement names. importlib.metadata is harmless.
+# Ways to reach code and data that no import statement names. importlib.metadata is harmless.
 DUNDERS = {"__file__", "__import__", "__loader__", "__path__", "__spec__"}  # as names, attributes and strings alike
 HIDDEN_NAMES = {*DUNDERS, "compile", "eval", "exec"}  # `re.compile` and `model.eval` are fine
 HIDDEN_MODULES = {f"importlib.{name}" for name in ("machinery", "resources", "util")}
@@ -20,7 +20,7 @@ HIDDEN_MODULES |= {"builtins", "importlib", "pkgutil", "runpy"}
 
 
 def code_hash(script: str | Path) -> str:
-    """SHA-256 (first 16 hex digits) over what `script` and the workflow's modules that it imports, all told, mean.
+    """SHA-256 (first 16 hex digits) over the meaning of `script` and of all the workflow's modules that it imports.
 
     Raises:
         ValueError: naming a file that reaches code or data in a way that the hash cannot follow.
@@ -50,7 +50,7 @@ def imported_files(script: str | Path) -> set[Path]:
 
 @cache
 def _imports(path: Path) -> tuple[Path, ...]:
-    """The files of the workflow that one file's import statements name, wherever in the file they stand."""
+    """The files of the workflow that one file's import statements name, anywhere in the file."""
     names, variables = set(), set()
     for node in ast.walk(_parse(path)):
         if isinstance(node, ast.Import):
@@ -95,8 +95,8 @@ def _meaning(path: Path) -> str:
 
 def _text(node) -> str:
     if isinstance(node, ast.AST):
-        # Not ast.dump or ast.unparse, which print other text in other versions of Python. Empty fields are left out: a
-        # new version's are.
+        # Not ast.dump or ast.unparse, whose text depends on the version of Python. Empty fields are left out: those
+        # that a new version adds are empty.
         fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
         return f"{type(node).__name__}({','.join(f'{name}={_text(value)}' for name, value in fields)})"
     if isinstance(node, list):

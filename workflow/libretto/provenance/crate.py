@@ -36,7 +36,7 @@ def locked_versions(lock: str | Path) -> dict[str, str]:
 
 
 def git_commit(folder: str | Path) -> str | None:
-    """The commit of the checkout, with `-dirty` where tracked files differ from it; None where there is none."""
+    """The commit of the checkout, with `-dirty` where tracked files differ from it; None if there is none."""
     try:
         command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--match=NeVeR"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -87,7 +87,7 @@ class RunCrate:
 
         Args:
             path: a key of `contents`.
-            kinds: what it is beside a file.
+            kinds: its types besides that of a file.
             properties: further ones, in the vocabulary of schema.org.
         """
         content = self._contents[path]
@@ -117,7 +117,7 @@ class RunCrate:
         Args:
             snakefile: the entry; it and `code` have been added.
             code: rules, scripts, library, templates.
-            commit: of the checkout; None where it is none.
+            commit: of the checkout; None if there is none.
             lock: the lock file; it has been added.
             versions: by package, of `lock`.
         """
@@ -190,7 +190,7 @@ class RunCrate:
         root["datePublished"] = _iso(max(times) if times else max(os.path.getmtime(path) for path in results))
 
     def _links(self, **paths: Iterable[str]) -> dict:
-        """Properties that name entities: one by itself, several as a list (as RO-Crate wants it), none left out."""
+        """Properties that name entities: one by itself, several as a list (as RO-Crate requires it), none left out."""
         found = {name: [self._entities[path] for path in named] for name, named in paths.items()}
         return {name: ids if len(ids) > 1 else ids[0] for name, ids in found.items() if ids}
 

@@ -91,7 +91,7 @@ def read_records(folder: str | Path) -> dict[str, dict]:
     """Snakemake's own records of finished jobs, by output path: inputs, and when the job began and ended.
 
     Args:
-        folder: `.snakemake/metadata`; where it does not exist (metadata switched off, or kept in a database) there
+        folder: `.snakemake/metadata`; if it does not exist (metadata switched off, or kept in a database) there
             are none, and the crate says by which rule a file was made but not when.
     """
     records = {}

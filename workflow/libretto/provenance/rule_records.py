@@ -20,9 +20,9 @@ def describe_rules(rules: Iterable, folder: str) -> list[dict]:
         folder: of the Snakefile.
 
     Returns:
-        For each rule that has a benchmark, as all have that compute anything: `name`; `tool`, the script or else the
+        For each rule that has a benchmark, as all have that compute something: `name`; `tool`, the script or else the
         rule file that holds its code, relative to `folder`; `outputs` and `benchmark`, regular expressions of their
-        paths; `gpus` that a job asks for, None where that is computed for each job.
+        paths; `gpus` that a job asks for, None if that is computed for each job.
     """
     return [
         {

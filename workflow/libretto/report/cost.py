@@ -18,11 +18,11 @@ def collect_costs(folder: str | Path, rules: Sequence[Mapping]) -> pd.DataFrame:
     Args:
         folder: where they lie, at any depth; paths in `rules` start with it.
         rules: in the order of the rows: each with `name`, `benchmark` (a regular expression that its files' paths
-            match from the start, or None) and `gpus` (how many a job asks for, None where that differs).
+            match from the start, or None) and `gpus` (how many a job asks for, None if that differs).
 
     Returns:
         A row per rule that ran, then their total, in `COLUMNS`: wall-clock hours, CPU hours, wall-clock hours times
-        GPUs asked for, and the largest resident memory of a job in GB. Files of no rule are left out: they are of an
+        GPUs asked for, and the largest resident memory of a job in GB. Files of no rule are left out: they are from an
         earlier config.
     """
     files = sorted(path.as_posix() for path in Path(folder).rglob("*.tsv"))

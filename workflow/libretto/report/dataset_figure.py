@@ -39,7 +39,7 @@ def plot_dataset(songs: pd.DataFrame, summary: dict) -> Figure:
 def _plot_songs(axes: Axes, summary: dict) -> None:
     places = np.arange(len(SPLITS))
     counts = {
-        "report, before the cuts": [summary["report"]["songs_before_cut"][split] for split in SPLITS],
+        "paper, before the cuts": [summary["report"]["songs_before_cut"][split] for split in SPLITS],
         "here, before the cuts": [summary["splits"][split]["songs_before_cut"] for split in SPLITS],
         "here, used": [summary["splits"][split]["songs"] for split in SPLITS],
     }

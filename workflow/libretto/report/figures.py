@@ -1,4 +1,4 @@
-"""The report's figures: losses over steps (report, Figure 3), scores beside the report's, learned layer weights."""
+"""The paper's figures: losses over steps (paper, Figure 3), scores beside the paper's, learned layer weights."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -37,11 +37,11 @@ STYLE = {
 }
 PIXELS_PER_INCH = 160
 PLUNGE = 0.05  # share of the steps whose losses may lie above the panel
-FLATTENED = 2  # where the whole range is so many times that of the later losses
+FLATTENED = 2  # the whole range over that of the later losses, above which they look flat
 
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
-    """Write the figure once per path, by its suffix, with nothing in it that depends on the clock."""
+    """Write the figure to each path, in the format of its suffix and without timestamps."""
     with matplotlib.rc_context(STYLE):
         for path in map(Path, paths):
             metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
@@ -49,7 +49,7 @@ def save(figure: Figure, paths: Iterable[str | Path]) -> None:
 
 
 def plot_losses(logs: Mapping[str, pd.DataFrame], families: Mapping[str, str]) -> Figure:
-    """Training (thin) and validation (marked) loss over steps, a panel per family (report, Figure 3).
+    """Training (thin) and validation (marked) loss over steps, a panel per family (paper, Figure 3).
 
     Args:
         logs: train/{variant}/log.parquet by variant: columns `step`, `loss`, `val_loss` (null where not evaluated).
@@ -128,9 +128,9 @@ def plot_sweep(points: Sequence[Point], logs: Sequence[pd.DataFrame]) -> Figure:
 
 
 def plot_scores(table: pd.DataFrame, systems: Sequence[System], embedding: str) -> Figure:
-    """Every score of Table 3 that was measured, a panel each: this run's and the report's with their errors.
+    """Every score of Table 3 that was measured, a panel each: this run's and the paper's with their errors.
 
-    A panel's axis holds zero, so that lengths can be compared. The report's FAD is left out where embeddings differ.
+    A panel's axis includes zero, so that lengths can be compared. The paper's FAD is left out where embeddings differ.
 
     Args:
         table: the results table.
@@ -164,7 +164,7 @@ def plot_scores(table: pd.DataFrame, systems: Sequence[System], embedding: str) 
 
 
 def plot_layer_weights(weights: Mapping[str, Sequence[float]]) -> Figure:
-    """The learned share of each of the text encoder's layers (report, section 6.1), a bar per layer and variant.
+    """The learned share of each of the text encoder's layers (paper, section 6.1), a bar per layer and variant.
 
     Args:
         weights: softmax weights by variant: the embedding layer's first, then each layer's; each sums to 1.

@@ -13,7 +13,7 @@ from libretto.tokens.reference import valid_events
 from libretto.tokens.vocab import DRUMS, PITCHES, TICKS_PER_SECOND
 
 COLOURS = 9  # classes c0..c8 in style.css; drums have their own, further instruments share the last one
-OTHERS_LISTED = 6  # instruments of a sample that nobody asked for
+OTHERS_LISTED = 6  # of the instruments of a sample that were not asked for
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Instrument:
 
     @property
     def state(self) -> str:
-        """The word that stands beside the name, so that colour alone says nothing."""
+        """The words beside the name, so that nothing is shown by colour alone."""
         return {(True, True): "wanted, heard", (True, False): "wanted, not heard"}.get(
             (self.wanted, self.heard), "not asked for"
         )
@@ -37,7 +37,7 @@ class Instrument:
 class Sample:
     """What one system made of one prompt.
 
-    `audio` and `midi` are links; None where there is nothing to hear. `audio_start` is the second of the music at which
+    `audio` and `midi` are links; None if there is nothing to hear. `audio_start` is the second of the music at which
     the audio begins, silence being trimmed. `unlisted` are instruments beyond `instruments`.
     """
 
@@ -89,19 +89,19 @@ def colour_classes(wanted: Sequence[str], heard: Counter) -> dict[str, str]:
 def choose_samples(
     samples: Mapping[str, pd.DataFrame], pairs: pd.DataFrame, systems: Sequence[System], count: int
 ) -> list[tuple[Prompt, dict[str, int]]]:
-    """The first `count` prompts of the test set, unheard, each with its sample of every system.
+    """The first `count` prompts of the test set, not picked by ear, each with its sample of every system.
 
     Args:
         samples: samples/{system}/tokens.parquet by system.
         pairs: the rows of data/pairs.parquet of these songs.
         systems: the table's rows.
-        count: prompts; less where fewer were sampled.
+        count: maximum number of prompts.
 
     Returns:
         Prompts, each with the row in `samples` that holds its sample, by system.
     """
     facts = pairs.drop_duplicates("lmd_id").set_index("lmd_id")
-    rows_of = {  # reversed: of a prompt that comes twice, the first sample
+    rows_of = {  # reversed: of a prompt that occurs twice, the first sample
         system.name: {lmd_id: row for row, lmd_id in reversed([*enumerate(samples[system.name]["prompt_lmd_id"])])}
         for system in systems
     }
@@ -116,7 +116,7 @@ def choose_samples(
 
 
 def _facts(song: pd.Series) -> list[tuple[str, str]]:
-    """What MidiCaps says of a song, for the line under its description; a field may be missing."""
+    """What MidiCaps says about a song, for the line under its description; a field may be missing."""
     tempo = "" if pd.isna(song["tempo"]) else f"{song['tempo']:.0f} BPM"
     values = {
         "Genre": ", ".join(_list(song["genre"])),
@@ -142,7 +142,7 @@ def add_samples(
     """Append the prompt's sample of every system.
 
     Args:
-        prompt: gets them.
+        prompt: gets the samples.
         rows: the sample's row of samples/{system}/tokens.parquet, by system.
         systems: in the order of the page.
         links: by system, the links `audio` and `midi`, each only where the file exists.
@@ -169,7 +169,7 @@ def add_samples(
                         for name in [*prompt.wanted, *others[:OTHERS_LISTED]]
                     ],
                     unlisted=others[OTHERS_LISTED:],
-                    note="music of another song, which got this description by chance"
+                    note="music of another song, which got this description at random"
                     if system.kind == "random-text"
                     else "",
                 )

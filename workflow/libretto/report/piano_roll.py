@@ -8,7 +8,7 @@ import numpy as np
 from libretto.tokens.instruments import INSTRUMENT_NAMES
 from libretto.tokens.vocab import DRUMS, PITCHES, TICKS_PER_SECOND
 
-MIN_RANGE = 24  # semitones that a piano roll shows at least, so that a single line does not fill it
+MIN_RANGE = 24  # the fewest semitones that a piano roll shows, so that a single line does not fill it
 DRUM_LANE_GAP = 3  # rows between the melodic instruments and the drums
 GRID_SECONDS = 5
 
@@ -22,7 +22,7 @@ class Roll:
         width: ticks from the first onset to the end of the last note.
         height: rows.
         paths: pairs of colour class and path data.
-        drum_line: row of the line above the drums; None where there are none.
+        drum_line: row of the line above the drums; None if there are none.
         octaves: rows of the Cs.
     """
 
@@ -49,7 +49,7 @@ def piano_roll(events: np.ndarray, colours: Mapping[str, str]) -> Roll | None:
     """Draw `events`, int [n, 3] as `valid_events` gives them, in the `colours` of their instruments' names.
 
     Returns:
-        None where there are no events.
+        None if there are no events.
     """
     if not len(events):
         return None
@@ -57,7 +57,7 @@ def piano_roll(events: np.ndarray, colours: Mapping[str, str]) -> Roll | None:
     instruments, pitches = np.divmod(notes, PITCHES)
     first_onset = int(onsets.min())
     onsets = onsets - first_onset
-    # A note of no length still sounds: it gets one tick, or it could not be seen.
+    # A note of zero length still sounds: it gets one tick, so that it can be seen.
     durations = np.maximum(durations, 1)
     melodic = instruments != DRUMS
     top, bottom = _pitch_range(pitches[melodic])
@@ -83,7 +83,7 @@ def piano_roll(events: np.ndarray, colours: Mapping[str, str]) -> Roll | None:
 
 
 def _pitch_range(pitches: np.ndarray) -> tuple[int, int]:
-    """The highest and the lowest pitch to show: with one semitone around them, and `MIN_RANGE` at least."""
+    """The highest and the lowest pitch to show: one semitone beyond the notes, and `MIN_RANGE` apart at least."""
     if not len(pitches):
         return 0, 0
     low, high = int(pitches.min()) - 1, int(pitches.max()) + 1

@@ -11,7 +11,7 @@ from libretto.config.systems import System
 from libretto.report.table import embedding_of
 
 DASH = "—"
-LARGE = 100  # from here on a score is shown with one decimal: FAD has the scale of its embedding
+LARGE = 100  # from here on a score is shown with one decimal: FAD's scale is that of its embedding
 NOT_MEASURED = "not measured"
 
 tabulate.MIN_PADDING = 0  # by default, headings are two characters wider than they need to be
@@ -24,11 +24,11 @@ class Score:
     Attributes:
         title: its heading.
         value: the column that holds it.
-        error: the column of its standard error of the mean; None where it has none.
-        better: which way is better, "lower" or "higher"; None where neither is.
+        error: the column of its standard error of the mean; None if it has none.
+        better: which way is better, "lower" or "higher"; None if neither is.
         digits: after the decimal point.
-        in_report: whether the report's Table 3 has it too, in columns `report_...`.
-        comparable: whether the report's figure may stand beside this run's.
+        in_report: whether the paper's Table 3 has it, in columns `report_...`.
+        comparable: whether the paper's figure may stand beside this run's.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Score:
 
     @property
     def heading(self) -> str:
-        """The title with an arrow towards the better values, as in the report."""
+        """The title with an arrow towards the better values, as in the paper."""
         return self.title + {"lower": " ↓", "higher": " ↑", None: ""}[self.better]
 
 
@@ -64,7 +64,7 @@ def scores(embedding: str) -> tuple[Score, ...]:
 
 
 def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
-    """What a reader has to know beside the figures: sentences in Markdown without markup.
+    """What a reader must know about the figures: sentences in Markdown without markup.
 
     Args:
         table: of `build_table`.
@@ -76,42 +76,42 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
     if standins:
         sentences.append(
             "This run used stand-ins for some or all of its sources: a small composed corpus, tiny models. Its figures "
-            "show that every step of the pipeline works; they say nothing about how good the report's models are."
+            "show that every step of the pipeline works; they say nothing about how good the paper's models are."
         )
     sentences.append(
-        "Columns 'report' are the figures of the report's Table 3; a dash means that the score is not defined for the "
+        "Columns 'report' are the figures of the paper's Table 3; a dash means that the score is not defined for the "
         "system, that none of its samples can be heard, or, for FAD-sub, that fewer samples than a draw takes can be "
         "heard. ± is the standard error of the mean; n counts the samples with audio, missing those without."
     )
     if embedding != PAPER_EMBEDDING:
         sentences.append(
-            f"FAD was computed in the embedding '{embedding}', the report's in '{PAPER_EMBEDDING}'. The two cannot be "
-            "compared: the report's are left out."
+            f"FAD was computed in the embedding '{embedding}', the paper's in '{PAPER_EMBEDDING}'. The two cannot be "
+            "compared, so the paper's are left out."
         )
     sentences.append(
         "FAD-sub is the mean FAD of random subsets of a system's samples. Its ± is over those subsets, as in the "
-        "report. They overlap, so it is smaller than the spread over newly generated samples (2.6 times, in a "
-        "simulation at the report's sizes): two systems further apart than their ± may still be equally good."
+        "paper. They overlap, so it is smaller than the spread over newly generated samples (2.6 times, in a "
+        "simulation at the paper's sizes): two systems further apart than their ± may still be equally good."
     )
     if clap:
         sentences.append(
-            "CLAP compares each description with windows of 10 s that cover the clip, and takes their mean. The report "
-            "has one random window of each clip, whose expected value this estimates."
+            "CLAP compares each description with windows of 10 s that cover the clip, and takes their mean. The paper "
+            "scores one random window of each clip; this mean estimates the expected value of that score."
         )
     else:
         sentences.append("CLAP was not measured: it is switched off in the config (metrics.clap).")
     sentences += [
         "The validation losses of the two families cannot be compared: Llama's is over text and music. 'Val loss, "
-        "music' is over the music alone in both; '… random text' is that with the description of another song each: "
-        "the higher above the other, the more use the model makes of the text.",
-        "Instrument (instr.) precision, recall and F1 compare what sounds with a description's instruments. It names "
-        "five at most, so that music with more cannot reach a precision of 1.",
+        "music' is over the music alone in both; '… random text' is the same loss with another song's description: "
+        "a larger gap means more use of the text.",
+        "Instrument (instr.) precision, recall and F1 compare what sounds with a description's instruments. A "
+        "description names five at most, so music with more cannot reach a precision of 1.",
     ]
     return sentences
 
 
 def cells(row: Mapping, score: Score, clap: bool) -> tuple[str, str]:
-    """One score of one row as text: this run's and the report's, each `mean ± SEM` where it has an error."""
+    """One score of one row as text: this run's and the paper's, each `mean ± SEM` where it has an error."""
     report = DASH
     if score.in_report and score.comparable:
         report = _number(row, f"report_{score.value}", score.error and f"report_{score.error}", score.digits)
@@ -137,7 +137,7 @@ def grouped(
 
     Returns:
         Pairs of heading and rows; a row has `label`, `temperature`, `n`, `missing` and `scores`, a list with
-        a pair (this run's, the report's) for each of `columns`.
+        a pair (this run's, the paper's) for each of `columns`.
     """
     rows = table.set_index("system").to_dict("index")
     groups: dict[str, list[dict]] = {}
@@ -157,7 +157,7 @@ def grouped(
 
 
 def page_values(table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool) -> dict:
-    """What the templates need to show the table: the report's scores, the further ones, the notes."""
+    """What the templates need to show the table: the paper's scores, the further ones, the notes."""
     systems = list(systems)
     columns = scores(embedding_of(table))
     main = [score for score in columns if score.in_report]
@@ -174,7 +174,7 @@ def page_values(table: pd.DataFrame, systems: Iterable[System], clap: bool, stan
 
 
 def to_markdown(table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool) -> str:
-    """The table as Markdown that also reads well in a terminal: the report's scores, the further ones, the notes."""
+    """The table as Markdown that also reads well in a terminal: the paper's scores, the further ones, the notes."""
     values = page_values(table, systems, clap, standins)
     heading = ["Model", "Temp."]
     for score in values["main_columns"]:

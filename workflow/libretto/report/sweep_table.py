@@ -1,4 +1,4 @@
-"""The table of the search over batch sizes and learning rates (report, section 5.1)."""
+"""The table of the search over batch sizes and learning rates (paper, section 5.1)."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The results table: a row per system, this run's figures beside the report's (report, Table 3)."""
+"""The results table: a row per system, this run's figures beside the paper's (paper, Table 3)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,11 +33,11 @@ def build_table(metrics: Mapping[str, dict], report: pd.DataFrame) -> pd.DataFra
 
     Args:
         metrics: the content of metrics/{system}.json by system, in the order of the rows.
-        report: the report's Table 3: a column `system` and those of `REPORT`.
+        report: the paper's Table 3: a column `system` and those of `REPORT`.
 
     Returns:
         A row per system: `system`, the names of `METRICS`, further numbers and names of the files, then `REPORT`.
-        A system that the report does not have is empty there.
+        These are empty for a system that is not in the paper.
     """
     further = {
         name: None

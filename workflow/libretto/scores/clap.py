@@ -1,4 +1,4 @@
-"""The CLAP score: how well a clip fits its description (report, section 5.3)."""
+"""The CLAP score: how well a clip fits its description (paper, section 5.3)."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import numpy as np
 def clap_score(windows: np.ndarray, text: np.ndarray) -> float:
     """The CLAP score of a clip: the mean cosine of the angle between each of its windows and the text.
 
-    The authors score one random window of 10 s (the paper, section 5.3). The mean over windows that cover the clip
+    The authors score one random window of 10 s (paper, section 5.3). The mean over windows that cover the clip
     estimates the expected value of that.
 
     Args:

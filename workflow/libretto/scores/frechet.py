@@ -1,4 +1,4 @@
-"""FAD and FAD-sub: Fréchet distances of audio embeddings (report, section 5.3)."""
+"""FAD and FAD-sub: Fréchet distances of audio embeddings (paper, section 5.3)."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ ROUNDING = 1e-6  # tolerance for negative eigenvalues from rounding, relative to
 
 
 def frechet_distance(ours: np.ndarray, reference: np.ndarray) -> float:
-    """The Fréchet distance of two sets of embeddings, each taken as a Gaussian (report, section 5.3):
+    """The Fréchet distance of two sets of embeddings, each taken as a Gaussian (paper, section 5.3):
 
         |μ_b − μ_e|² + tr(Σ_b + Σ_e − 2 √(Σ_b Σ_e))
 
@@ -42,21 +42,21 @@ def _covariance(rows: np.ndarray) -> np.ndarray:
 
 def _not_negative(eigenvalues: np.ndarray) -> np.ndarray:
     if eigenvalues.min() < -ROUNDING * max(eigenvalues.max(), 1e-12):
-        raise ValueError(f"a covariance has the eigenvalue {eigenvalues.min()}: it is no covariance")
+        raise ValueError(f"a covariance has the eigenvalue {eigenvalues.min()}: it is not a covariance")
     return np.clip(eigenvalues, 0, None)
 
 
 def fad(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray]) -> float:
-    """Fréchet audio distance: of the embeddings [·, d] of all clips from those of the reference set's."""
+    """Fréchet audio distance: of the embeddings [·, d] of all clips from those of the reference set."""
     return frechet_distance(np.concatenate(list(clips.values())), np.concatenate(list(reference.values())))
 
 
 def fad_sub(
     clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray], draws: int, size: int, seed: int
 ) -> list[float]:
-    """FAD of random subsets: `draws` times `size` clips, drawn without replacement (report, Table 3).
+    """FAD of random subsets: `draws` times `size` clips, drawn without replacement (paper, Table 3).
 
-    Systems with the same clips get the same draws. Empty where there are fewer than `size` clips.
+    Systems with the same clips get the same draws. Empty if there are fewer than `size` clips.
     """
     if len(clips) < size:
         return []

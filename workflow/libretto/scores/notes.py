@@ -1,4 +1,4 @@
-"""What a system's notes say about it: how many, how many invalid events, and the instruments that were asked for."""
+"""Scores of a system's notes: how many, the share of invalid events, and the instruments that were asked for."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ def instruments_of(tokens: Sequence[int]) -> set[str]:
 
 
 def described_instruments(summary: Sequence[str]) -> tuple[set[str], list[str]]:
-    """A description's instruments by MidiCaps' names, and those among them that are no instrument that we know."""
+    """A description's instruments by MidiCaps' names, and the names that we do not know."""
     names = {midicaps_name(name) for name in summary}
     return names & set(INSTRUMENT_NAMES), sorted(names - set(INSTRUMENT_NAMES))
 
@@ -25,8 +25,8 @@ def described_instruments(summary: Sequence[str]) -> tuple[set[str], list[str]]:
 def precision_recall_f1(sounding: set[str], described: set[str]) -> tuple[float, float, float]:
     """How much of what sounds was asked for, how much of what was asked for sounds, and their harmonic mean.
 
-    Precision is 0 where nothing sounds. `described` must not be empty. MidiCaps names at most five instruments of
-    a song, so that music with more cannot reach a precision of 1.
+    Precision is 0 if nothing sounds. `described` must not be empty. MidiCaps names at most five instruments of
+    a song, so music with more cannot reach a precision of 1.
     """
     hits = len(sounding & described)
     precision = hits / len(sounding) if sounding else 0.0

@@ -40,7 +40,7 @@ SPECIAL_TOKENS = (
     *("<|finetune_right_pad_id|>", "<|reserved_special_token_2|>", "<|start_header_id|>", "<|end_header_id|>"),
     *("<|eom_id|>", "<|eot_id|>", "<|python_tag|>"),
 )
-# As Llama 3 cuts text before it merges bytes: contractions, words, numbers of up to three digits, punctuation, space.
+# As Llama 3 splits text before it merges bytes: contractions, words, numbers of up to three digits, punctuation, space.
 _PRE_TOKENS = "|".join(
     (
         *(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)", r"[^\r\n\p{L}\p{N}]?\p{L}+", r"\p{N}{1,3}"),
@@ -71,8 +71,8 @@ def make_amt(folder: str | Path, seed: int, steps: int) -> float:
     torch.manual_seed(seed)
     chunks = _music_chunks(seed)
     used, compact = torch.unique(chunks, return_inverse=True)
-    # Over 55,030 rows a step takes a second on a CPU. So the rows that occur are trained, with one more that stands for
-    # all the others and counts as often as there are of them: thus they learn to be improbable.
+    # With 55,030 rows a step takes a second on a CPU. So only the rows that occur are trained, with one more that
+    # stands for all the others and is weighted by their number: they, too, learn to be improbable.
     unused = EMBEDDING_ROWS - len(used)
     model = GPT2LMHeadModel(_amt_config(len(used) + 1))
     _give_a_start(model, used)
@@ -126,7 +126,7 @@ def _music_chunks(seed: int) -> torch.Tensor:
 
 
 def _events(piece: Piece) -> list[tuple[int, int, int]]:
-    """A piece as AMT's events, without the way over MIDI, which takes ten times as long."""
+    """A piece as AMT's events, without the detour through MIDI, which takes ten times as long."""
     events = []
     for part in piece.parts:
         for note in part.notes:
@@ -138,10 +138,11 @@ def _events(piece: Piece) -> list[tuple[int, int, int]]:
 
 
 def _give_a_start(model: GPT2LMHeadModel, used: torch.Tensor) -> None:
-    """Put into the embeddings what a short training would hardly find by itself.
+    """Initialise the embeddings with what a short training would hardly learn by itself.
 
     Neighbouring times, durations and places are alike (sines and cosines, as in the first transformers). Times,
-    durations and notes have a direction each, and so has every place, that of the kind which comes next.
+    durations and notes have a direction each, and every place has the direction of the kind that comes
+    next.
     """
     kinds = torch.bucketize(used, torch.tensor([DURATION_OFFSET, NOTE_OFFSET]), right=True)
     offsets = torch.tensor([TIME_OFFSET, DURATION_OFFSET, 0])
@@ -193,7 +194,7 @@ def make_llama(folder: str | Path, name: str, seed: int) -> None:
         max_position_embeddings=131_072,
         rope_parameters=LLAMA_ROPE,
         rms_norm_eps=1e-5,
-        initializer_range=width**-0.5,  # Llama's 0.02 suits its width; here it would shrink all that passes a matrix
+        initializer_range=width**-0.5,  # Llama's 0.02 suits its width; here every matrix would shrink its input
         tie_word_embeddings=True,
         bos_token_id=tokenizer.convert_tokens_to_ids("<|begin_of_text|>"),
         eos_token_id=tokenizer.convert_tokens_to_ids("<|end_of_text|>"),

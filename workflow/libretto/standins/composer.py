@@ -118,7 +118,7 @@ def compose(rng: random.Random) -> Piece:
         piece = _Session(style, random.Random(seed + attempt), target).play()
         if _fits(piece):
             return piece
-        # A busy style at a fast tempo has too many notes: try a shorter piece, with other players.
+        # A busy style at a fast tempo can have too many notes: try a shorter piece, with other players.
         target = max(24.0, target - 3) if len(_notes(piece)) > NOTES[1] else min(54.0, target + 3)
     raise RuntimeError(f"no piece of style {style.name} within the limits")
 
@@ -302,7 +302,7 @@ class _Session:
         return line
 
     def _double(self, melody: list[Note]) -> list[Note]:
-        """A second voice a third under the lead, in the last third of the piece, where it is sung along with."""
+        """A second voice, a third below the lead, in the last third of the piece."""
         start = self._tick(len(self.bars) * 2 // 3, 0)
         notes = []
         for note in melody:
@@ -316,7 +316,7 @@ class _Session:
         return notes
 
     def _counter(self) -> list[Note]:
-        """A slow voice below the lead: thirds and sevenths of the chords, by the shortest way."""
+        """A slow voice below the lead: thirds and sevenths of the chords, moving as little as possible."""
         notes: list[Note] = []
         pitch = 62
         for number, bar in enumerate(self.bars):
@@ -375,7 +375,7 @@ class _Session:
                     self._harmony(bar, step) is not self._harmony(bar, max(0, step - self.beat))
                     and step % self.beat == 0
                 ):
-                    tone = "R"  # a new chord in mid-bar is heard from its root
+                    tone = "R"  # a new chord in mid-bar starts from its root
                 if tone == "a":
                     goal = nearest(following.root, centre)
                     pitch = self.rng.choice(
@@ -447,7 +447,7 @@ def _chord_tone(harmony: Chord, target: float) -> int:
 
 
 def _trim(notes: list[Note]) -> list[Note]:
-    """The notes by onset; one that is still sounding when its pitch comes again ends there, doubles are left out."""
+    """The notes by onset; one that is still sounding when its pitch comes again ends there, duplicates are left out."""
     ordered = sorted(set(notes), key=lambda note: (note.onset, note.pitch, -note.length))
     onsets: dict[int, list[int]] = {}
     for note in ordered:

@@ -1,4 +1,4 @@
-"""A composed corpus in the forms of the real sources: LMD's archive and MidiCaps' rows, bad files among them."""
+"""A composed corpus in the forms of the real sources: LMD's archive and MidiCaps' rows, including bad files."""
 
 import gzip
 import hashlib
@@ -66,7 +66,7 @@ def write_archive(files: list[CorpusFile], path: str | Path) -> None:
 
 
 def write_captions(files: list[CorpusFile], seed: int, path: str | Path) -> None:
-    """Write MidiCaps' JSON lines in no order: a row per captioned file, and three whose file is not in the archive."""
+    """Write MidiCaps' JSON lines, shuffled: a row per captioned file, and three whose file is not in the archive."""
     rows = [file.row for file in files if file.row]
     rng = random.Random(f"rows/{seed}")
     for number in range(3):
@@ -83,7 +83,7 @@ def _named(content: bytes, digit: str | None = None) -> tuple[str, bytes]:
         name = hashlib.md5(numbered).hexdigest()
         if digit is None or name[0] == digit:
             return f"lmd_full/{name[0]}/{name}.mid", numbered
-    raise RuntimeError("no take has the MD5 that is asked for")
+    raise RuntimeError("no take has the requested MD5")
 
 
 def _bad_files(rng: random.Random) -> list[CorpusFile]:
@@ -113,7 +113,7 @@ def _bad_files(rng: random.Random) -> list[CorpusFile]:
 
 
 def _until(piece: Piece, seconds: float) -> Piece:
-    """The beginning of a piece; if that is under 100 notes, each twice, so that only its length is amiss."""
+    """The beginning of a piece; if that is under 100 notes, each twice, so that only its length is wrong."""
     parts = [
         Part(part.role, part.program, [note for note in part.notes if piece.seconds(note.onset) < seconds])
         for part in piece.parts
@@ -135,7 +135,7 @@ def _first_notes(piece: Piece, count: int) -> Piece:
 
 
 def _with_programs(piece: Piece, programs: range) -> Piece:
-    """A piece whose notes go from one program to the next: more instruments than the tokenizer's filter lets pass."""
+    """A piece whose notes go from one program to the next: more instruments than the tokenizer's filter allows."""
     notes = [note for part, note in _in_order(piece) if part.program != DRUMS]
     share = -(-len(notes) // len(programs))
     parts = [Part("lead", program, notes[i * share : (i + 1) * share]) for i, program in enumerate(programs)]

@@ -90,5 +90,5 @@ def _ladder(scale: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def random_key(rng: random.Random, mode: str) -> int:
-    """A tonic out of few: small models have little time to learn what belongs to a key."""
+    """A tonic out of a few: small models have little time to learn what belongs to a key."""
     return rng.choice({"major": (0, 7), "minor": (9, 4)}[mode])

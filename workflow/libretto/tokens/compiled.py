@@ -1,9 +1,9 @@
-"""MIDI to tokens, byte by byte in compiled code: the tokens and refusals of `libretto.tokens.reference`, far faster.
+"""MIDI to tokens, byte by byte in compiled code: what `libretto.tokens.reference` gives, errors included, far faster.
 
 mido makes an object of every message, merges the tracks and copies each message four times; nearly all of its time goes
 there. Here a file is read in the same three steps, over arrays:
 
-1. `_read_messages` reads one track after the other and notes of each message its time, its kind and one value;
+1. `_read_messages` reads one track after the other and records the time, the kind and one value of each message;
 2. a stable sort by time merges the tracks;
 3. `_pair_notes` goes through the merged messages, adds up seconds as mido does (in the same order, as sums of floats
    depend on it) and pairs note-ons with note-offs.
@@ -19,7 +19,7 @@ from mido.midifiles.meta import KeySignatureError
 from numba import njit
 
 # Compiled code holds the values that these had when it was compiled: the rules give each state of the code a cache of
-# its own (NUMBA_CACHE_DIR in common.smk); elsewhere, delete __pycache__ after a change of them.
+# its own (NUMBA_CACHE_DIR in common.smk); elsewhere, delete __pycache__ after changing them.
 from libretto.tokens import reference
 from libretto.tokens.vocab import DRUMS, MAX_DURATION, PITCHES, TICKS_PER_SECOND
 
@@ -49,7 +49,7 @@ REFUSALS = {
     BACKWARDS: (ValueError, "a message with a negative delta time"),
 }
 
-PADDING = bytes(16)  # zeros after the end, so that a number or a header may be read first and checked then
+PADDING = bytes(16)  # zeros after the end, so that a number or a header can be read first and checked after
 MAX_MESSAGE_LENGTH = 1_000_000  # mido's
 MAX_BYTES_FOR_MIDO = (
     1 << 18
@@ -214,7 +214,7 @@ def _pair_notes(ticks, messages, ticks_per_beat, events):
     for index in range(len(ticks)):
         kind, channel, value = messages[index, 0], messages[index, 1], messages[index, 2]
         if kind == END_OF_TRACK:
-            continue  # mido takes it out: its time is one stretch with that of the next message
+            continue  # mido drops it: its time is one stretch with that of the next message
         if ticks[index] > now:
             if ticks_per_beat < 0 and tempo > 0:
                 return 0, BACKWARDS

@@ -1,4 +1,4 @@
-"""Events as a MIDI file for synthesizers, sequencers and notation programs (the paper, section 5.1, inference)."""
+"""Events as a MIDI file for synthesizers, sequencers and notation programs (paper, section 5.1, inference)."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from libretto.tokens.reference import DRUM_CHANNEL
 from libretto.tokens.vocab import DRUMS, PITCHES, TICKS_PER_SECOND
 
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
-TEMPO = 500_000  # microseconds a beat: 120 beats a minute, which MIDI assumes where a file names no tempo
+TEMPO = 500_000  # microseconds a beat: 120 beats a minute, which MIDI assumes if a file names no tempo
 TICKS_PER_BEAT = 500  # so that a tick of the file is 1 ms
 SCALE = 1000 // TICKS_PER_SECOND  # ticks of the file per token tick
 VELOCITY = 72  # tokens carry no loudness
@@ -33,11 +33,12 @@ def events_to_midi(events: np.ndarray) -> tuple[mido.MidiFile, int]:
     General MIDI's order, which groups similar instruments. A piece that would need more than 127 tracks gets a few for
     each channel instead.
 
-    A note of no length lasts 1 ms, because some readers drop notes that end where they begin.
+    A note of zero length lasts 1 ms, because some readers drop notes that end where they begin.
 
-    The notes read back are those of `events`, save for the notes that another program plays, and: readers that follow
-    channels, not tracks, such as the reference tokenizer, swap the ends of two notes of one channel and pitch where the
-    later ends first. That happens to drums, which have one channel, and to others once no channel is spare.
+    The notes read back are those of `events`, with two exceptions. Some notes may be played by another program. And
+    readers that follow channels, not tracks, such as the reference tokenizer, swap the ends of two notes of one channel
+    and pitch where the later one ends first. That happens to drums, which have one channel, and to others once no
+    channel is spare.
 
     Args:
         events: int [n, 3] as `valid_events` gives them, in any order.
@@ -146,7 +147,7 @@ class _Band:
         return is_substituted
 
     def _choose(self, program: int, pitch: int, onset: int, end: int) -> _Part | None:
-        """The part for a note; None where all channels sound and none of them has the program."""
+        """The part for a note; None if all channels are sounding and none has the program."""
         channels = [self.drums] if program == DRUMS else self.melodic
         own = [channel for channel in channels if channel.program == program]
         for channel in own:
@@ -164,7 +165,7 @@ class _Band:
         return None
 
     def _n_waiting(self, onset: int) -> int:
-        """How many programs are still to play and have no channel."""
+        """How many programs have yet to play and have no channel."""
         to_play = {program for program, last in self.last_onsets.items() if last >= onset}
         return len(to_play - {channel.program for channel in self.melodic} - {DRUMS})
 
@@ -190,7 +191,7 @@ class _Band:
         return part
 
     def tracks(self) -> list[mido.MidiTrack]:
-        """A track per part; where there would be too many, tracks that several programs of a channel share."""
+        """A track per part; if there would be too many, tracks that several programs of a channel share."""
         shared = defaultdict(list)
         for number, part in enumerate(self.parts):
             is_whole = len(self.parts) < MAX_TRACKS

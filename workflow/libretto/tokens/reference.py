@@ -1,6 +1,6 @@
 """MIDI to tokens by mido: plain, exact and slow; `libretto.tokens.compiled` gives the same tokens far faster.
 
-The tokens are those of the Anticipatory Music Transformer in arrival-time form (report, section 3.1): an event is the
+The tokens are those of the Anticipatory Music Transformer in arrival-time form (paper, section 3.1): an event is the
 three tokens (onset, duration, instrument and pitch), events in the order in which their notes begin.
 """
 
@@ -41,11 +41,11 @@ def midi_to_tokens_mido(data: bytes) -> np.ndarray:
 
     Returns:
         int32 [3 n], events in order of their onsets. Onsets are those of the whole song and may pass the vocabulary's
-        9,999. Empty where the file has no notes.
+        9,999. Empty if the file has no notes.
 
     Raises:
         Exception: whatever mido raises for a file that it cannot read, such as `OSError`, `EOFError` or
-            `KeySignatureError`; and `ValueError` where time runs backwards.
+            `KeySignatureError`; and `ValueError` if time runs backwards.
     """
     onsets: list[int] = []
     durations: list[int] = []
@@ -79,12 +79,12 @@ def events_to_tokens(events: np.ndarray) -> np.ndarray:
 
 
 def tokens_to_events(tokens: np.ndarray) -> np.ndarray:
-    """The inverse of `events_to_tokens`: int64 [n, 3], nothing checked; onsets may be those of a whole song."""
+    """The inverse of `events_to_tokens`: int64 [n, 3], unchecked; onsets may be those of a whole song."""
     return np.asarray(tokens, np.int64).reshape(-1, TOKENS_PER_EVENT) - OFFSETS
 
 
 def valid_events(tokens) -> tuple[np.ndarray, int]:
-    """The events that stand in a sequence as a model sampled it.
+    """The valid events of a sequence as a model sampled it.
 
     Tokens are read in triples from the start; a leading AUTOREGRESS is skipped, an incomplete last triple ignored.
 
@@ -93,7 +93,7 @@ def valid_events(tokens) -> tuple[np.ndarray, int]:
 
     Returns:
         The valid events in the order of the sequence, int64 [n, 3]: onset (ticks), duration (ticks) and
-        note (128 * instrument + pitch); and the number of triples that are no event.
+        note (128 * instrument + pitch); and the number of triples that are not a valid event.
     """
     tokens = np.asarray(tokens, np.int64)
     if len(tokens) and tokens[0] == AUTOREGRESS:

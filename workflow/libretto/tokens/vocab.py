@@ -1,4 +1,4 @@
-"""The vocabulary of the Anticipatory Music Transformer in arrival-time form (report, Table 1; Thickstun et al., 2024).
+"""The vocabulary of the Anticipatory Music Transformer in arrival-time form (paper, Table 1; Thickstun et al., 2024).
 
 An event is three tokens: (TIME_OFFSET + onset, DURATION_OFFSET + duration, NOTE_OFFSET + 128 * instrument + pitch).
 """
@@ -15,7 +15,7 @@ TIME_OFFSET = 0
 DURATION_OFFSET = TIME_OFFSET + MAX_TIME
 NOTE_OFFSET = DURATION_OFFSET + MAX_DURATION
 REST = NOTE_OFFSET + INSTRUMENTS * PITCHES  # never inserted here
-ANTICIPATED_OFFSET = REST + 1  # the same again for anticipated events, unused by the report's models
+ANTICIPATED_OFFSET = REST + 1  # the same again for anticipated events, unused by the paper's models
 SEPARATOR = 55_025
 AUTOREGRESS = 55_026  # the start-of-music token
 ANTICIPATE = 55_027

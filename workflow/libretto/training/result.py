@@ -42,7 +42,7 @@ def read_scores(kept: Path) -> dict:
 
 
 def write_result(folder: Path, log: list[dict], with_model: bool) -> None:
-    """Put a finished training's result where a later call finds it: `FINISHED` in its folder, which appears whole.
+    """Put a finished training's result where a later call finds it: `FINISHED` in its folder, never half written.
 
     Args:
         folder: the training's.
@@ -65,7 +65,7 @@ def write_result(folder: Path, log: list[dict], with_model: bool) -> None:
 
 
 def merge_log(history: list[dict], epochs_per_step: float) -> list[dict]:
-    """The Trainer's log as one row per step: losses, rate, speed, memory; None where not logged.
+    """The Trainer's log as one row per step: losses, rate, speed, memory; None if not logged.
 
     Args:
         history: the `log_history` of the Trainer's state.

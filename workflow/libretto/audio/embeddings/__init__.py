@@ -1,4 +1,4 @@
-"""Audio embeddings: VGGish (the report's FAD), CLAP (the report's CLAP score), and a log-mel statistic."""
+"""Audio embeddings: VGGish (the paper's FAD), CLAP (the paper's CLAP score), and a log-mel statistic."""
 
 from libretto.audio.embeddings.base import Embedder
 from libretto.audio.embeddings.logmel import LogMel
@@ -10,12 +10,12 @@ def make_embedder(name: str, weights: list[str], sha256: str | None) -> Embedder
     Args:
         name: of `libretto.config.embeddings.EMBEDDINGS`.
         weights: files and folders of its models, in the order of that table.
-        sha256: what the first of them must hash to; None where that is not known.
+        sha256: what the first of them must hash to; None if that is not known.
 
     Raises:
-        InputError: the weights are not those.
+        InputError: the weights do not match it.
     """
-    # Torch and what stands on it take seconds to import: not for those who need none of it.
+    # Torch and what builds on it take seconds to import: only those who need them should wait.
     if name == "vggish":
         from libretto.audio.embeddings.vggish import VGGish
 

@@ -18,7 +18,7 @@ class Embedder(ABC):
 
     Attributes:
         name: as in the config's `metrics.fad_embedding`.
-        sample_rate: of the audio that it wants, in Hz; None where any will do.
+        sample_rate: of the audio that it needs, in Hz; None if any will do.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Embedder(ABC):
 
         Args:
             audio: mono, float32 [n], n > 0, in -1..1.
-            sample_rate: its own, in Hz: `self.sample_rate` where that is not None.
+            sample_rate: of `audio`, in Hz: `self.sample_rate` where that is not None.
 
         Returns:
             float32 [stretches of time, dimensions], at least one row.
@@ -40,12 +40,12 @@ class Embedder(ABC):
 def load_audio(path: str | Path, sample_rate: int | None) -> tuple[np.ndarray, int]:
     """A clip as float32 [n] in -1..1, and its sample rate.
 
-    Resampled as frechet-audio-distance does it (resampy, Kaiser window, best quality), where `sample_rate` is another.
+    Where `sample_rate` differs, resampled as frechet-audio-distance does it (resampy, Kaiser window, best quality).
     """
     audio, own_rate = soundfile.read(path, dtype="float32")
     if sample_rate in (None, own_rate):
         return audio, own_rate
-    import resampy  # compiles for a second: not where the rate suits
+    import resampy  # compiles for a second, so only where it is needed
 
     return resampy.resample(audio, own_rate, sample_rate), sample_rate
 
@@ -60,7 +60,7 @@ def embed_files(embedder: Embedder, files: Iterable[tuple[int, Path]]) -> dict[i
     for index, file in tqdm(list(files), embedder.name, unit="clip", mininterval=1):
         rows = embedder.embed(*load_audio(file, embedder.sample_rate))
         if not len(rows) or not np.isfinite(rows).all():
-            raise RuntimeError(f"{file}: {embedder.name} gave {len(rows)} embeddings, or such as are not finite")
+            raise RuntimeError(f"{file}: {embedder.name} gave {len(rows)} embeddings, or some that are not finite")
         embeddings[index] = rows
     return embeddings
 

@@ -1,4 +1,4 @@
-"""CLAP by laion-clap (HTSAT-base, trained on music and AudioSet): audio and text in one space (report, section 5.3).
+"""CLAP by laion-clap (HTSAT-base, trained on music and AudioSet): audio and text in one space (paper, section 5.3).
 
 The package crops clips of more than 10 s at random. Here every clip is heard whole, in windows of exactly 10 s: as
 few as cover it, spread evenly from its start to its end (a clip of 25 s: from 0, 7.5 and 15 s), so that they overlap

@@ -1,13 +1,14 @@
 """A fixed statistic of audio that needs no weights: how loud each of 32 mel bands is, second by second.
 
-It sees timbre, register and loudness, no rhythm or harmony. Its Fréchet distance says whether two sets of clips sound
+It measures timbre, register and loudness, not rhythm or harmony. Its Fréchet distance says whether two sets of clips
+sound
 alike in that sense; it cannot be compared with a distance in another embedding.
 
-For each second of a clip (a last one that is not whole is left out, unless it is the only one): the power spectrum of
+For each second of a clip (a partial last one is left out, unless it is the only one): the power spectrum of
 Hann windows of 64 ms every 32 ms, over the squared sum of the window (a sine of amplitude 1 peaks at 1/4); averaged
 over the second's windows; summed in 32 triangular bands, equally spaced on the mel scale (2595 log10(1 + f / 700))
-between 50 Hz and 8 kHz; of that, with 1e-7 added, the natural logarithm; over √32, so that distances
-are a mean over the bands.
+between 50 Hz and 8 kHz; with 1e-7 added, the natural logarithm of that; divided by √32, so that
+distances are a mean over the bands.
 """
 
 from functools import cache

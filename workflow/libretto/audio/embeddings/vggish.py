@@ -1,4 +1,4 @@
-"""VGGish by frechet-audio-distance, as in the report's FAD: 16 kHz, no PCA, no last activation."""
+"""VGGish by frechet-audio-distance, as in the paper's FAD: 16 kHz, no PCA, no last activation."""
 
 import contextlib
 import tempfile
@@ -19,7 +19,7 @@ SHORTEST = 400 + 95 * 160  # samples of one example: 96 windows of 25 ms every 1
 
 
 class VGGish(Embedder):
-    """128 dimensions, a row per 0.96 s; a shorter clip is filled up with silence."""
+    """128 dimensions, a row per 0.96 s; a shorter clip is padded with silence."""
 
     name = "vggish"
     sample_rate = 16_000
@@ -41,10 +41,10 @@ class VGGish(Embedder):
 
 @contextlib.contextmanager
 def _torch_hub_of(weights: Path) -> Iterator[str]:
-    """A hub folder that holds `weights`, and a `torch.hub.load` that gives the network out of the package torchvggish.
+    """A hub folder that holds `weights`, and a `torch.hub.load` that takes the network from the package torchvggish.
 
-    frechet-audio-distance asks for the repository harritaylor/torchvggish, the same code: it would be whatever
-    its branch holds today, and asking needs the network even where a copy is there.
+    frechet-audio-distance asks for the repository harritaylor/torchvggish, the same code, but in whatever state
+    its branch is today, and it needs the network even if a copy is cached.
     """
 
     def load_network(repo_or_dir, model):

@@ -1,4 +1,4 @@
-"""What VGGish and CLAP share: loading of weights that are not trusted, and an import of laion-clap without network."""
+"""What VGGish and CLAP share: loading untrusted weights, and importing laion-clap without network."""
 
 import contextlib
 import logging
@@ -15,8 +15,8 @@ import torch
 from libretto.errors import InputError
 from libretto.files import file_sha256
 
-# Other users report that CLAP's checkpoint holds NumPy numbers beside its weights. Which types it needs is not checked
-# against the file itself, so that all common ones are allowed.
+# Other users report that CLAP's checkpoint holds NumPy numbers beside its weights. We have not checked
+# which types the file itself needs, so all common ones are allowed.
 NUMPY_TYPES = [np.float16, np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_]
 NUMPY_NUMBERS = [
     np.core.multiarray.scalar,  # type: ignore[attr-defined]  # missing in NumPy's stubs
@@ -31,13 +31,13 @@ logger = logging.getLogger("libretto")
 
 @contextlib.contextmanager
 def untrusted_weights(path: str | Path, model: str) -> Iterator[None]:
-    """Whatever loads a checkpoint inside, and does nothing else, gets tensors and numbers only.
+    """A context in which checkpoints load as tensors and numbers only; do nothing but load one inside it.
 
     These checkpoints are pickles, which can run any code, and both packages load them without `weights_only`.
 
     Args:
         path: of the checkpoint.
-        model: whose it should be, for messages.
+        model: the model that it should be of, for messages.
 
     Raises:
         InputError: it is damaged, another model's, or holds more than weights.
@@ -59,7 +59,7 @@ def untrusted_weights(path: str | Path, model: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Why a file is not loaded; without torch's advice, which is to load it unprotected."""
+    """Why a file is not loaded; without torch's advice, which is to load it without protection."""
     text = str(error)
     if found := REFUSED_GLOBAL.search(text):
         return f"it asks for {textwrap.shorten(found[1], 100)}, which is neither a weight nor a number"
@@ -69,10 +69,10 @@ def _reason(error: Exception) -> str:
 
 
 def check_weights(path: str | Path, sha256: str | None) -> None:
-    """Stop at a file that is not the one that the config means; say so where it does not tell.
+    """Check a file against the config's SHA-256; warn if the config gives none.
 
     Raises:
-        InputError: it is not a file, or its SHA-256 is another.
+        InputError: it is not a file, or its SHA-256 differs.
     """
     if not Path(path).is_file():
         raise InputError(f"{path} is not a file: set the source's path: to its checkpoint")
@@ -82,7 +82,7 @@ def check_weights(path: str | Path, sha256: str | None) -> None:
     if (found := file_sha256(path)) != sha256:
         raise InputError(
             f"{path} has SHA-256 {found}, not {sha256} as the config says, and is not loaded: get the right file, or "
-            "set the source's sha256: to that of yours"
+            "set the source's sha256: to your file's"
         )
 
 
@@ -90,11 +90,11 @@ def check_weights(path: str | Path, sha256: str | None) -> None:
 def tokenizers_of_laion_clap(roberta: str | Path | None = None) -> Iterator[None]:
     """A working directory in which `import laion_clap` finds the tokenizers that it loads by their hub names.
 
-    Transformers takes a folder of the working directory before it asks the hub. CLAP only ever uses RoBERTa's tokenizer
-    and configuration; for BERT's and BART's, which are loaded and left, a few special tokens do.
+    Transformers takes a folder in the working directory before it asks the hub. CLAP only ever uses RoBERTa's tokenizer
+    and configuration; for BERT's and BART's, which are loaded but never used, a few special tokens suffice.
 
     Args:
-        roberta: the snapshot of roberta-base; None where CLAP's model is not used.
+        roberta: the snapshot of roberta-base; None if CLAP's model is not used.
     """
     special = '{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4}'
     with tempfile.TemporaryDirectory() as name:
