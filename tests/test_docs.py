@@ -90,7 +90,7 @@ def test_a_score_as_written(tmp_path):
     assert scores["pitch_span_sem"] == pytest.approx(np.std(spans, ddof=1) / len(spans) ** 0.5)
 
     heading = subprocess.run(
-        [sys.executable, "-c", "from libretto.report.table import scores; print(scores('vggish')[-1].title)"],
+        [sys.executable, "-c", "from libretto.report.presentation import scores; print(scores('vggish')[-1].title)"],
         cwd=checkout / "workflow", check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     assert heading == "Pitch span\n"
