@@ -12,6 +12,10 @@ PYTEST := .venv/bin/python -m pytest -n 2 --dist loadgroup --durations 15
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
+# Otherwise the C library returns the memory of each large tensor, and a training spends a fifth of its time to get it again.
+export MALLOC_MMAP_MAX_ := 0
+export MALLOC_TRIM_THRESHOLD_ := 4294967296
+
 demo: env ## run the whole pipeline, small, on this machine's CPU; ends with the results table
 	.venv/bin/snakemake --profile demo
 	@echo

@@ -19,7 +19,7 @@ from tests.checkout import ROOT, jobs_of
 from tests.conftest import TEXT, variant_settings
 
 FAMILIES = {"killed-amt": "amt", "killed-llama": "llama"}  # by variant
-KILLS = 3
+KILLS = {signal.SIGKILL: 2, signal.SIGTERM: 1}  # of each training
 TRAINING = {"max_steps": 40, "eval_steps": 4}
 SOURCE = {"path": str(ROOT / "README.md")}  # training reads no archive and no soundfont; a path that exists
 
@@ -45,7 +45,8 @@ def call(splits, amt_folder, llama_folder):
         experiment = {"run": "kill", "sources": sources, "text": TEXT, "variants": variants}
         (folder / "experiment.json").write_text(json.dumps(experiment))
         files = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(ROOT / "config.yaml"), "experiment.json"]
-        options = ["--cores", "2", "--set-threads", "train=1", "--retries", str(KILLS), "--allowed-rules", "train"]
+        options = ["--cores", "2", "--set-threads", "train=1", "--allowed-rules", "train"]
+        options += ["--retries", str(max(KILLS.values()))]
         targets = [f"results/kill/train/{name}/best.json" for name in FAMILIES]
         return [sys.executable, "-m", "snakemake", *files, *options, "--", *targets]
 
@@ -97,12 +98,12 @@ def digests(folder):
     }
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_killed_training_ends_like_an_undisturbed_one(number, call, undisturbed, tmp_path):
+@pytest.mark.parametrize(("number", "kills"), KILLS.items(), ids=[number.name for number in KILLS])
+def test_a_killed_training_ends_like_an_undisturbed_one(number, kills, call, undisturbed, tmp_path):
     if not any(undisturbed.iterdir()):
         run_and_kill(call(undisturbed), undisturbed, number, kills=0)
-    printed = run_and_kill(call(tmp_path), tmp_path, number, KILLS)
-    assert printed.count("its checkpoint is saved") == (KILLS * len(FAMILIES) if number == signal.SIGTERM else 0)
+    printed = run_and_kill(call(tmp_path), tmp_path, number, kills)
+    assert printed.count("its checkpoint is saved") == (kills * len(FAMILIES) if number == signal.SIGTERM else 0)
     assert digests(tmp_path) == digests(undisturbed)
     print(f"{number.name}: {digests(tmp_path)}")
     for variant in FAMILIES:
@@ -112,6 +113,6 @@ def test_a_killed_training_ends_like_an_undisturbed_one(number, call, undisturbe
         ]
         losses = [log.dropna(subset="val_loss").set_index("step")["val_loss"] for log in logs]
         assert losses[0].equals(losses[1])
-        assert printed.count(f"resuming from results/kill/checkpoints/{variant}/") == KILLS
+        assert printed.count(f"resuming from results/kill/checkpoints/{variant}/") == kills
         (training,) = (tmp_path / f"results/kill/checkpoints/{variant}").glob("*/")
         assert [path.name for path in training.iterdir()] == [FINISHED]

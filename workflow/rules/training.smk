@@ -29,6 +29,7 @@ rule train:
     conda:
         "../../envs/models.yaml"
     threads: 8
+    priority: 1 # the longest jobs first
     resources:
         gpu=1,
         tasks_per_gpu=0,  # one task with all the GPUs: torchrun starts the processes

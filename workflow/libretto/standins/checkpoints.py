@@ -47,8 +47,8 @@ _PRE_TOKENS = "|".join(
         *(r" ?[^\s\p{L}\p{N}]+[\r\n]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"),
     )
 )
-# Width, layers, heads, key-value heads. Deeper ones learn less in the demo's minutes.
-LLAMA_SHAPES = {"llama-1b": (96, 2, 4, 2), "llama-3b": (128, 2, 4, 2)}
+# Width, layers, heads, key-value heads. Deeper or wider ones learn less in the demo's minutes.
+LLAMA_SHAPES = {"llama-1b": (64, 2, 4, 2), "llama-3b": (72, 2, 4, 2)}
 # What random attention and MLPs add to the embeddings is noise until they have learned something: they start quiet.
 LLAMA_RESIDUAL_SCALE = 0.2
 LLAMA_ROPE = {
