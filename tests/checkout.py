@@ -32,7 +32,7 @@ def shorten(checkout: Path) -> None:
     experiment = yaml.safe_load(path.read_text())
     experiment["standins"] = {"amt_steps": 60}
     for variant in experiment["variants"].values():
-        variant["training"] |= {"max_steps": 100, "eval_steps": 50}
+        variant["training"] |= {"max_steps": 70, "eval_steps": 35}
     experiment["sampling"]["max_new_tokens"] = 90
     path.write_text(yaml.safe_dump(experiment, sort_keys=False))
 

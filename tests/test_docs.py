@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -78,8 +79,9 @@ def span(path: Path) -> int | None:
 
 
 @pytest.mark.slow
-def test_a_score_as_written(tmp_path):
-    checkout = copy_checkout(tmp_path)
+@pytest.mark.xdist_group("demo")
+def test_a_score_as_written(demo, tmp_path):
+    checkout = shutil.copytree(demo, tmp_path / "checkout")
     follow("A score", checkout)
     results = checkout / "results" / "demo"
     scores = json.loads((results / "metrics" / "ground-truth.json").read_text())

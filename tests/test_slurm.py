@@ -16,7 +16,7 @@ from tests.slurm_cluster import NoSlurmError, finished_jobs, slurm_cluster
 
 DONE = ("results/standins", "results/demo/data", ".snakemake/metadata")  # what the run has when Slurm takes over
 GPU_RULES = {"train", "validate", "generate", "embed_fad"}
-CPU_RULES = {"ground_truth_samples", "render", "score", "table"}
+CPU_RULES = {"ground_truth_samples", "render", "score"}
 # One variant, to save time; no row depends on the others.
 FEWER = {
     "variants": {
@@ -54,7 +54,7 @@ def through_slurm(cluster, demo, tmp_path_factory):
         checkout,
         *("--profile", "slurm", "--configfile", "demo/experiment.yaml", "fewer.json"),
         # This cluster has no accounting, and its node has few processors: one for each job.
-        *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2", "--slurm-no-account"),
+        *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "8", "--slurm-no-account"),
         *("--latency-wait", "10", "--slurm-keep-successful-logs"),
         "--set-threads",
         *(f"{rule}=1" for rule in ("train", "validate", "fold", "generate", "render", "embed_fad", "provenance")),

@@ -26,10 +26,11 @@ rule train:
         "<run>/logs/train/{variant}.log",
     benchmark:
         "<run>/benchmarks/train/{variant}.tsv"
+    # The longest jobs first.
+    priority: 1
     conda:
         "../../envs/models.yaml"
     threads: 8
-    priority: 1 # the longest jobs first
     resources:
         gpu=1,
         tasks_per_gpu=0,  # one task with all the GPUs: torchrun starts the processes
