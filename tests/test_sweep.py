@@ -62,9 +62,10 @@ def test_the_best_of_each_variant_is_marked():
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("demo")
-def test_sweep_of_the_demo(demo):
-    fewer = 'sweep={"variants": ["llama-1b"], "batch_sizes": [4]}'  # to save time
-    run = snakemake(demo, "--profile", "demo", "--config", fewer, "--", "sweep")
+def test_sweep_of_the_demo(demo, tmp_path):
+    (tmp_path / "fewer.yaml").write_text("sweep: {variants: [llama-1b], batch_sizes: [4]}")  # to save time
+    files = ["demo/experiment.yaml", str(tmp_path / "fewer.yaml")]
+    run = snakemake(demo, "--profile", "demo", "--configfile", *files, "--", "sweep")
     assert run.returncode == 0, run.stdout[-5000:]
     folder = demo / "results/demo/sweep"
     table = pd.read_csv(folder / "table.csv")
