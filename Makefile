@@ -2,6 +2,7 @@
 .PHONY: help demo test test-fast env venv system test-system lock format clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $p -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 12) and print("$p")' 2>/dev/null)))
 UV := .venv/bin/uv
@@ -12,7 +13,7 @@ PYTEST := .venv/bin/python -m pytest -n 2 --dist loadgroup --durations 15
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-# Otherwise the C library returns the memory of each large tensor, and a training spends a fifth of its time to get it again.
+# By default glibc returns a large tensor's memory at once; getting it back costs a CPU a fifth of the training's time.
 export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 4294967296
 
@@ -26,7 +27,7 @@ demo: env ## run the whole pipeline, small, on this machine's CPU; ends with the
 	@echo "Where it came from:   results/demo/provenance/ro-crate-metadata.json"
 	@echo "What it cost:         results/demo/cost.csv"
 
-test: env test-system ## run all tests, the demo and a run through a Slurm cluster on this machine included
+test: env test-system ## run all checks and tests, with a short form of the demo and a Slurm cluster on this machine
 	$(PYTEST)
 
 test-fast: env ## run the tests that take seconds

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -23,6 +24,11 @@ def test_locking_again_changes_nothing(tmp_path):
     subprocess.run(["make", "lock"], cwd=checkout, env={**os.environ, "UV_OFFLINE": "1"}, check=True)
     for name in LOCKED:
         assert (checkout / name).read_bytes() == (ROOT / name).read_bytes(), name
+
+
+def test_the_documentation_installs_the_same_snakemake():
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["workflow"]
+    assert f"pip install {' '.join(packages)} huggingface-hub\n" in (ROOT / "docs/full-run.md").read_text()
 
 
 def test_lock_names_no_index_but_pypi():

@@ -526,13 +526,16 @@ def test_what_cannot_be_removed_is_no_error(tmp_path, monkeypatch, caplog):
     assert "not empty" in caplog.text
 
 
-def test_files_beside_the_trainings_are_removed_too(tmp_path, monkeypatch, caplog):
-    folder = tmp_path / "training"
-    (folder / FINISHED).mkdir(parents=True)
-    for path in (tmp_path / LOCK, tmp_path / "notes", folder / "events"):
+def test_finished_trainings_alone_are_kept(tmp_path, monkeypatch, caplog):
+    """And the lock; a training with other settings that has not finished is given up."""
+    folder, other, given_up = (tmp_path / name for name in ("training", "other", "given up"))
+    for path in (folder / FINISHED, other / FINISHED, given_up / "checkpoint-10"):
+        path.mkdir(parents=True)
+    for path in (tmp_path / LOCK, tmp_path / "notes", folder / "events", other / FINISHED / "weights"):
         path.touch()
     remove_all_but_finished(folder)
-    assert sorted(tmp_path.rglob("*")) == [tmp_path / LOCK, folder, folder / FINISHED]
+    kept = [other, other / FINISHED, other / FINISHED / "weights", folder, folder / FINISHED, tmp_path / LOCK]
+    assert set(tmp_path.rglob("*")) == set(kept)
     assert not caplog.messages
 
     (folder / "events").touch()

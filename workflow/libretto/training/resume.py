@@ -192,9 +192,17 @@ def remove_old(folder: Path) -> None:
 
 
 def remove_all_but_finished(folder: Path) -> None:
-    """Remove all that is needed only to resume, of this training and of those beside it."""
-    for path in [*folder.parent.iterdir(), *folder.iterdir()]:
-        if path not in (folder, folder / FINISHED, folder.parent / LOCK):
+    """Remove all but the results of this training and of the finished ones beside it.
+
+    Args:
+        folder: of this training; beside it are the same variant's trainings with other settings.
+    """
+    for path in folder.parent.iterdir():
+        if (path / FINISHED).exists():
+            for inner in path.iterdir():
+                if inner.name != FINISHED:
+                    remove(inner)
+        elif path != folder.parent / LOCK:
             remove(path)
 
 
