@@ -88,7 +88,7 @@ class AmtForTextToMusic(GPT2LMHeadModel):
         if isinstance(module, TextPrefix) and module.layer_weights is not None:
             init.zeros_(module.layer_weights)
 
-    def _join(self, text_states, text_mask, input_ids, left: bool):
+    def join(self, text_states, text_mask, input_ids, left: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The prefix and the music of each row side by side, with the padding at the left or at the right of both.
 
         Returns:
@@ -121,7 +121,7 @@ class AmtForTextToMusic(GPT2LMHeadModel):
         """
         n_music = input_ids.shape[1]
         check_length(n_music, self.config.n_positions, "data.chunk_tokens")
-        embeddings, _, positions = self._join(text_states, text_mask, input_ids, left=False)
+        embeddings, _, positions = self.join(text_states, text_mask, input_ids, left=False)
         # No mask: see libretto.models.attention.
         states = self.transformer(inputs_embeds=embeddings, position_ids=positions, use_cache=False).last_hidden_state
         at_music = text_mask.sum(1, keepdim=True) + torch.arange(n_music, device=input_ids.device)
@@ -138,47 +138,13 @@ class AmtForTextToMusic(GPT2LMHeadModel):
         return labels != IGNORED
 
     @can_return_tuple
-    def forward(
-        self,
-        input_ids=None,
-        text_states=None,
-        text_mask=None,
-        labels=None,
-        num_items_in_batch=None,
-        logits_to_keep: int | torch.Tensor = 0,
-        **kwargs,
-    ) -> CausalLMOutputWithCrossAttentions:
-        """The loss if there are labels, otherwise the logits [batch, T, vocab_size] at the music tokens.
-
-        Without `text_states` this is GPT-2's own forward, a step of `generate`, whose first step passes the prefix as
-        `inputs_embeds`. There `logits_to_keep` avoids computing the logits of all positions but the last.
-        """
-        if text_states is None:
-            return super().forward(input_ids=input_ids, logits_to_keep=logits_to_keep, **kwargs)
+    def forward(self, input_ids, text_states, text_mask, labels=None, num_items_in_batch=None, **kwargs):
+        """The loss if there are labels, otherwise the logits [batch, T, vocab_size] at the music tokens."""
         hidden = self.hidden_states(input_ids, text_states, text_mask)
         if labels is None:
             return CausalLMOutputWithCrossAttentions(logits=self.lm_head(hidden))
         loss = mean_loss(hidden, [self.lm_head.weight], labels, num_items_in_batch)
         return CausalLMOutputWithCrossAttentions(loss=loss)
-
-    @torch.no_grad()
-    def generate(self, inputs=None, text_states=None, text_mask=None, **kwargs):
-        """transformers' `generate` after a text prefix; returns the new tokens alone [batch, new tokens].
-
-        Args:
-            inputs: music tokens [batch, T] to continue, the start token first.
-            text_states: as in `hidden_states`.
-            text_mask: as in `hidden_states`.
-            **kwargs: as for transformers' `generate`.
-        """
-        if text_states is None:
-            return super().generate(inputs, **kwargs)
-        # The last token that is sampled is never fed back.
-        n_music = inputs.shape[1] + kwargs["max_new_tokens"] - 1
-        check_length(n_music, self.config.n_positions, "sampling.max_new_tokens")
-        embeddings, mask, positions = self._join(text_states, text_mask, inputs, left=True)
-        # Columns before a row's text: any position below zero embeds to zero, and the mask hides them.
-        return super().generate(inputs_embeds=embeddings, attention_mask=mask.long(), position_ids=positions, **kwargs)
 
 
 def check_length(n_music: int, positions: int, key: str) -> None:

@@ -82,8 +82,12 @@ class LlamaForTextToMusic(LlamaForCausalLM):
         is_music = input_ids >= text_size
         # Both lookups for every position, the unused one at row 0: shapes stay fixed, so no GPU waits for the CPU.
         text = self.model.embed_tokens(input_ids.masked_fill(is_music, 0))
-        music = self.music_projection(self.music_embedding((input_ids - text_size).clamp(min=0)))
+        music = self.embed_music((input_ids - text_size).clamp(min=0))
         return torch.where(is_music.unsqueeze(-1), music.to(text.dtype), text)
+
+    def embed_music(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The input embeddings [batch, L, hidden_size] of music alone, AMT's ids [batch, L]."""
+        return self.music_projection(self.music_embedding(tokens))
 
     def token_losses(self, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """-log p of each of `labels` [batch, L] (the next id, or IGNORED) after right-padded ids [batch, L]."""
@@ -100,26 +104,12 @@ class LlamaForTextToMusic(LlamaForCausalLM):
         return (labels >= self.config.vocab_size) & (labels != start) & (labels != IGNORED)
 
     @can_return_tuple
-    def forward(
-        self,
-        input_ids=None,
-        inputs_embeds=None,
-        labels=None,
-        num_items_in_batch=None,
-        logits_to_keep: int | torch.Tensor = 0,
-        **kwargs,
-    ) -> CausalLMOutputWithPast:
+    def forward(self, input_ids, labels=None, num_items_in_batch=None, **kwargs) -> CausalLMOutputWithPast:
         """The loss if there are labels, otherwise the logits [batch, L, vocab_size + music_vocab_size]."""
+        hidden, heads = self._hidden_and_heads(input_ids)
         if labels is not None:
-            loss = mean_loss(*self._hidden_and_heads(input_ids), labels, num_items_in_batch)
-            return CausalLMOutputWithPast(loss=loss)
-        if inputs_embeds is None:
-            inputs_embeds = self.embed(input_ids)
-        outputs = self.model(inputs_embeds=inputs_embeds, **kwargs)
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        hidden = outputs.last_hidden_state[:, kept, :]
-        logits = torch.cat([self.lm_head(hidden), self.expanded_lm_head(hidden)], dim=-1)
-        return CausalLMOutputWithPast(logits=logits, past_key_values=outputs.past_key_values)
+            return CausalLMOutputWithPast(loss=mean_loss(hidden, heads, labels, num_items_in_batch))
+        return CausalLMOutputWithPast(logits=torch.cat([functional.linear(hidden, head) for head in heads], dim=-1))
 
     @torch.no_grad()
     def fold(self) -> LlamaForCausalLM:
