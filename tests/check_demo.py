@@ -1,6 +1,6 @@
 """Whether the demo's results are music: `.ci/run` calls this after `make demo`; pytest does not collect it by itself.
 
-The bounds are for the demo alone. They are far from what its models reach by chance, and say so beside.
+The bounds hold for the demo only; the table prints chance beside them.
 """
 
 import numpy as np

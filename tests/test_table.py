@@ -141,7 +141,7 @@ def test_markdown_is_aligned_and_says_what_was_not_measured(report):
 
 
 def test_the_notes_say_what_a_dash_may_mean(table):
-    assert "for FAD-sub, that fewer samples than a draw takes can be heard" in " ".join(notes(table, True, False))
+    assert "(FAD-sub) fewer audible samples than one draw needs" in " ".join(notes(table, True, False))
 
 
 def test_notes_of_a_full_run_warn_of_nothing(table):

@@ -10,7 +10,7 @@ STANDINS = "results/standins/"  # what lies here is made by rules
 ADVICE = {
     "lmd": "correct the path, or remove it to have LMD-full downloaded from url:",
     "midicaps": "correct the path, or remove it to have MidiCaps downloaded from hub:",
-    "soundfont": "correct the path, or install the soundfont (Debian: apt-get install fluid-soundfont-gm)",
+    "soundfont": "correct the path, or install it (Debian: fluid-soundfont-gm; for the demo, timgm6mb-soundfont)",
 }
 
 

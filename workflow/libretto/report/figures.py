@@ -141,7 +141,7 @@ def plot_scores(table: pd.DataFrame, systems: Sequence[System], embedding: str) 
     shown = [score for score in scores(embedding) if score.in_report and rows[score.value].notna().any()]
     heights = np.arange(len(systems))[::-1]
     names = [system.name for system in systems]
-    series = (("this run", "", COLOURS[0], "o", 0.15), ("report", "report_", COLOURS[1], "D", -0.15))
+    series = (("this run", "", COLOURS[0], "o", 0.15), ("paper", "report_", COLOURS[1], "D", -0.15))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.2 + 2.7 * max(1, len(shown)), 1.3 + 0.32 * len(systems)), layout="constrained")
         panels = np.atleast_1d(figure.subplots(1, max(1, len(shown)), sharey=True))

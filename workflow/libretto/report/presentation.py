@@ -79,9 +79,9 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
             "show that every step of the pipeline works; they say nothing about how good the paper's models are."
         )
     sentences.append(
-        "Columns 'report' are the figures of the paper's Table 3; a dash means that the score is not defined for the "
-        "system, that none of its samples can be heard, or, for FAD-sub, that fewer samples than a draw takes can be "
-        "heard. ± is the standard error of the mean; n counts the samples with audio, missing those without."
+        "Columns 'paper' are from the paper's Table 3. A dash means: not defined for this system, no audible sample, "
+        "or (FAD-sub) fewer audible samples than one draw needs. ± is the standard error of the mean; n counts the "
+        "samples with audio, missing those without."
     )
     if embedding != PAPER_EMBEDDING:
         sentences.append(
@@ -90,8 +90,8 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         )
     sentences.append(
         "FAD-sub is the mean FAD of random subsets of a system's samples. Its ± is over those subsets, as in the "
-        "paper. They overlap, so it is smaller than the spread over newly generated samples (2.6 times, in a "
-        "simulation at the paper's sizes): two systems further apart than their ± may still be equally good."
+        "paper. They overlap, so this ± understates the spread over newly generated samples (by a factor of 2.6 in a "
+        "simulation at the paper's sizes). Systems further apart than their ± may still be equally good."
     )
     if clap:
         sentences.append(
@@ -178,7 +178,7 @@ def to_markdown(table: pd.DataFrame, systems: Iterable[System], clap: bool, stan
     values = page_values(table, systems, clap, standins)
     heading = ["Model", "Temp."]
     for score in values["main_columns"]:
-        heading += [score.heading, "report"]
+        heading += [score.heading, "paper"]
     heading += ["n", "missing"]
     main = []
     for group, rows in values["main"]:
