@@ -36,7 +36,7 @@ def grammatical(draw: Draw) -> Draw:
 
     A piece may end where an onset may stand. Keeps the state of one batch.
     """
-    latest = used = None
+    latest = used = torch.empty(0)
 
     def draw_grammatical(logits, step):
         nonlocal latest, used

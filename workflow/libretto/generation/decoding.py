@@ -104,8 +104,8 @@ def rows_that_fit(core: PreTrainedModel, columns: int) -> int:
 class _Layer(StaticLayer):
     """Keys and values of one layer, of which a step sees the first `length` columns."""
 
-    length = None
-    column = None
+    length: int
+    column: torch.Tensor | None = None  # where the step's token goes; None for a prompt
 
     def update(self, key_states, value_states, *args, **kwargs):
         if not self.is_initialized:

@@ -64,7 +64,7 @@ def sample(
             if rows is None:
                 part, n_tokens = captions[start : start + batch_size], settings["max_new_tokens"]
                 keys = [stable_seed(seed, name, start + i) for i in range(len(part))]
-                draw = Nucleus(temperature, settings["top_p"], settings["top_k"], Streams(keys, n_tokens))
+                draw: Draw = Nucleus(temperature, settings["top_p"], settings["top_k"], Streams(keys, n_tokens))
                 if settings["constraint"] == "grammar":
                     draw = grammatical(draw)
                 if settings["instruments"]:
