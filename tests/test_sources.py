@@ -97,7 +97,9 @@ def test_missing_paths_leave_out_what_rules_make(config):
 
 
 def test_missing_path_is_refused(config):
-    with pytest.raises(InputError, match=r"sources\.soundfont\.path: there is no nowhere/FluidR3.*Debian: fluid-soundfont-gm"):
+    with pytest.raises(
+        InputError, match=r"sources\.soundfont\.path: there is no nowhere/FluidR3.*Debian: fluid-soundfont-gm"
+    ):
         check_sources(config, "sources", ["nowhere/FluidR3_GM.sf2"])
 
 
