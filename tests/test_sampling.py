@@ -40,19 +40,17 @@ from libretto.tokens.reference import midi_to_tokens_mido, valid_events
 from tests.checkout import ROOT, jobs_of
 from tests.conftest import CAPTIONS, TEXT, variant_settings, write_split
 
-SETTINGS = {"max_new_tokens": 9, "top_p": 0.98, "top_k": 0, "constraint": "none", "instruments": [], "guidance": 1.0}
+SETTINGS = {"batch_size": 3, "max_new_tokens": 9, "top_p": 0.98, "top_k": 0}
+SETTINGS |= {"constraint": "none", "instruments": [], "guidance": 1.0}
 
 
 @pytest.fixture
 def draw(tmp_path_factory):
     """A function from a generator to its pieces, by default all newly sampled."""
 
-    def draw(
-        generator, captions=CAPTIONS, seed=0, name="system", temperature=1.0, folder=None, batch_size=3, **settings
-    ):
+    def draw(generator, captions=CAPTIONS, seed=0, name="system", temperature=1.0, folder=None, **settings):
         folder = folder or tmp_path_factory.mktemp("batches")
-        settings = {**SETTINGS, **settings}
-        return list(sample(generator, captions, settings, temperature, seed, name, folder, batch_size))
+        return list(sample(generator, captions, {**SETTINGS, **settings}, temperature, seed, name, folder))
 
     return draw
 
@@ -423,11 +421,11 @@ def generate(make_tiny, llama_folder, splits, tmp_path, monkeypatch):
     make_tiny("llama").model.save_pretrained(tmp_path / "model")
     text = {key: TEXT[key] for key in ("max_tokens", "instruction", "instruction_without_description")}
 
-    def generate(folder, n=None, sampling=(), batch_size=2, **changes):
+    def generate(folder, n=None, sampling=(), **changes):
         inputs = {"model": str(tmp_path / "model"), "text_model": llama_folder, "test": splits["test"]}
         params = {
             "settings": {"variant": {"family": "llama"}, "text": text},
-            "sampling": {**SETTINGS, "n": 5, **dict(sampling)},
+            "sampling": {**SETTINGS, "n": 5, "batch_size": 2, **dict(sampling)},
             "temperature": 1.0,
             "seed": 0,
             "batches": str(folder / "batches"),
@@ -438,7 +436,6 @@ def generate(make_tiny, llama_folder, splits, tmp_path, monkeypatch):
             output=OutputFiles(fromdict={"tokens": str(folder / "tokens.parquet"), "midi": str(folder / "midi")}),
             params=Params(fromdict={**params, **changes}),
             wildcards=Wildcards(fromdict={"system": "llama-t1.0"}),
-            config={"sampling": {"batch_size": batch_size}},
             log=Log(toclone=["generate.log"]),
         )
         sampled = []
@@ -487,7 +484,7 @@ def test_no_batch_is_taken_for_another_generations(generate, splits, llama_folde
     (tmp_path / "other_text_model" / "another_file").touch()
     changes = [
         *({"sampling": change} for change in ({"top_p": 0.9}, {"top_k": 5}, {"guidance": 2.0}, {"max_new_tokens": 6})),
-        {"batch_size": 3},
+        {"sampling": {"batch_size": 3}},
         {"temperature": 1.1},
         {"seed": 1},
         {"code": "another"},

@@ -25,7 +25,7 @@ rule generate:
         runtime=240,
     params:
         settings=lambda wildcards: generating_settings(config, SYSTEMS[wildcards.system]),
-        sampling={key: value for key, value in config["sampling"].items() if key != "batch_size"},
+        sampling=config["sampling"],
         temperature=lambda wildcards: SYSTEMS[wildcards.system].temperature,
         seed=config["seed"],
         # Outside the outputs, which Snakemake deletes when a job fails or starts again.

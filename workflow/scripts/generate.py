@@ -8,7 +8,6 @@ from pathlib import Path
 from transformers import AutoModelForCausalLM
 
 from libretto.files import inputs_hash, remove
-from libretto.generation.decoding import rows_that_fit
 from libretto.generation.samples import read_songs, write_samples
 from libretto.generation.sampling import conditioned, sample, unconditional
 from libretto.log import start_log
@@ -21,23 +20,19 @@ device = select_device()
 if params.settings is None:
     dtype = inference_dtype(device)
     model = AutoModelForCausalLM.from_pretrained(snakemake.input.model, dtype=dtype, trust_remote_code=False).to(device)
-    generator, rows_per_sample, prompt = unconditional(model), 1, 1
+    generator = unconditional(model)
 else:
     variant, text = params.settings["variant"], params.settings["text"]
     model = trained_model(variant, snakemake.input.model, inference_dtype(device))
-    guidance = params.sampling["guidance"]
-    generator = conditioned(make_variant(model, variant, text, snakemake.input.text_model, device), guidance)
-    rows_per_sample, prompt = 1 if guidance == 1 else 2, text["max_tokens"] + 1
+    variant = make_variant(model, variant, text, snakemake.input.text_model, device)
+    generator = conditioned(variant, params.sampling["guidance"])
 songs = read_songs(snakemake.input.test, params.sampling["n"], ["lmd_id", "caption"])
 captions = [song["caption"] for song in songs]
 system, batches = snakemake.wildcards.system, Path(params.batches)
-# Not among the params: it changes no sample.
-size = snakemake.config["sampling"]["batch_size"]
-size = size or max(1, rows_that_fit(model.base_model, prompt + params.sampling["max_new_tokens"]) // rows_per_sample)
-# Named by a hash of everything that the tokens depend on, and of how they are divided.
-settings = {"system": system, "device": device.type, "batch_size": size, **dict(params.items())}
+# Named by a hash of everything that the tokens depend on.
+settings = {"system": system, "device": device.type, **dict(params.items())}
 folder = batches / inputs_hash(settings, list(snakemake.input))
 folder.mkdir(parents=True, exist_ok=True)
-pieces = sample(generator, captions, params.sampling, params.temperature, params.seed, system, folder, size)
+pieces = sample(generator, captions, params.sampling, params.temperature, params.seed, system, folder)
 write_samples(songs, songs, pieces, snakemake.output.tokens, snakemake.output.midi)
 remove(batches)

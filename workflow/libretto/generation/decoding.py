@@ -13,7 +13,6 @@ from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import StaticLayer
 
 from libretto.models.attention import GROUPED
-from libretto.tokens import vocab
 
 BUCKET = 128
 # Steps between two looks at whether all pieces have ended; on a GPU, a look waits for all steps before it.
@@ -85,20 +84,6 @@ class Decoder:
                 break
             logits = self._steps.next(tokens[-1])
         return torch.stack(tokens, dim=1)
-
-
-def rows_that_fit(core: PreTrainedModel, columns: int) -> int:
-    """How many rows of `columns` tokens can be decoded at once: what a GPU's free memory holds, 16 on a CPU."""
-    if core.device.type != "cuda":
-        return 16
-    config = core.config
-    heads = getattr(config, "num_key_value_heads", config.num_attention_heads)
-    width = config.hidden_size // config.num_attention_heads
-    cache = 2 * config.num_hidden_layers * heads * width * columns * core.dtype.itemsize
-    # The last logits, and what sampling makes of them: about eight fp32 numbers each.
-    logits = 32 * vocab.EMBEDDING_ROWS
-    free, _ = torch.cuda.mem_get_info(core.device)
-    return max(1, int(0.85 * free / (cache + logits)))
 
 
 class _Layer(StaticLayer):

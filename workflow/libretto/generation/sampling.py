@@ -35,7 +35,6 @@ def sample(
     seed: int,
     name: str,
     folder: Path,
-    batch_size: int,
 ) -> Iterator[tuple[list[int], str]]:
     """One piece per caption, batch by batch; resumes after the batches that an interrupted call left in `folder`.
 
@@ -47,13 +46,13 @@ def sample(
         seed: the config's; a piece's draws follow from it, the system's name and the piece's index alone.
         name: of the system.
         folder: an existing folder, for the finished batches of this model and these arguments only.
-        batch_size: how many to sample at once; on the CPU, the tokens do not depend on it.
 
     Yields:
         The tokens sampled (AMT's ids, without the start token and the separator) and why they end: `length` or
         `separator`.
     """
-    starts = range(0, len(captions), batch_size)
+    size = settings["batch_size"]
+    starts = range(0, len(captions), size)
     paths = [folder / f"{batch:05d}.json.xz" for batch in range(len(starts))]
     batches = [_read_batch(path) for path in paths]
     n_finished = len(starts) - batches.count(None)
@@ -62,7 +61,7 @@ def sample(
     with tqdm(total=len(starts), desc=name, unit="batch", initial=n_finished) as progress:
         for start, path, rows in zip(starts, paths, batches, strict=True):
             if rows is None:
-                part, n_tokens = captions[start : start + batch_size], settings["max_new_tokens"]
+                part, n_tokens = captions[start : start + size], settings["max_new_tokens"]
                 keys = [stable_seed(seed, name, start + i) for i in range(len(part))]
                 draw: Draw = Nucleus(temperature, settings["top_p"], settings["top_k"], Streams(keys, n_tokens))
                 if settings["constraint"] == "grammar":
