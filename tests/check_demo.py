@@ -10,14 +10,13 @@ import pytest
 
 from libretto.scores.notes import described_instruments, instruments_of, precision_recall_f1
 from libretto.tokens.reference import valid_events
-from libretto.tokens.vocab import EMBEDDING_ROWS
+from libretto.tokens.vocab import DRUMS, EMBEDDING_ROWS, PITCHES
 from tests.checkout import ROOT, dry_run
 from tests.test_workflow import SYSTEMS as ROWS
 
 RESULTS = ROOT / "results" / "demo"
 MAJOR = [0, 2, 4, 5, 7, 9, 11]  # and its relative minor
 VARIANTS = ["amt", "amt-weighted", "llama-1b", "llama-3b", "llama-3b-amt"]
-DRUMS = 128
 
 
 def in_key_share(pitches):
@@ -50,11 +49,11 @@ def music():
         keys, chance, instruments = [], [], []
         for row in rows:
             notes = valid_events(row["tokens"])[0][:, 2]
-            instruments.append(len(set(notes // 128)))
-            pitches = notes[notes // 128 != DRUMS] % 128
+            instruments.append(len(set(notes // PITCHES)))
+            pitches = notes[notes // PITCHES != DRUMS] % PITCHES
             if len(pitches) >= 8:
                 keys.append(in_key_share(pitches))
-                chance.append(in_key_share(rng.integers(0, 128, len(pitches))))
+                chance.append(in_key_share(rng.integers(0, PITCHES, len(pitches))))
         described = [described_instruments(summaries[row["prompt_lmd_id"]])[0] for row in rows]
         difference, p = own_minus_others(rows, described, rng)
         n_events, n_invalid = (sum(row[name] for row in rows) for name in ("n_events", "n_invalid"))

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -39,7 +41,9 @@ def shorten(checkout: Path) -> None:
 
 def snakemake(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
     """Run `snakemake` with `arguments` in `checkout`; returns stdout and stderr as one text."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "SNAKEMAKE_"))}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "SNAKEMAKE_"))}
+    # Without bytecode, every job would compile the library again.
+    env = {key: value for key, value in inherited.items() if key != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
         cwd=checkout, env={**env, **environment}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -61,3 +65,9 @@ def dry_run(checkout: Path, *arguments: str) -> str:
     run = snakemake(checkout, "--dry-run", *arguments)
     assert run.returncode == 0, run.stdout[-3000:]
     return run.stdout
+
+
+def job_counts(printed: str) -> Counter[str]:
+    """The jobs by rule, from the first of the tables that a run prints."""
+    table = printed.partition("Job stats:")[2].partition("\n\n")[0]
+    return Counter({rule: int(count) for rule, count in re.findall(r"^(\S+) +(\d+)$", table, flags=re.MULTILINE)})

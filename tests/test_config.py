@@ -195,7 +195,7 @@ def test_equal_keys_of_different_sections_and_aliases_pass(tmp_path):
     check_files([path, ROOT / "config.yaml", ROOT / "demo" / "experiment.yaml"])
 
 
-def test_defaults_are_the_reports_figures(config):
+def test_defaults_are_the_papers_figures(config):
     """The shipped config and the schema's defaults agree."""
     small = {key: config[key] for key in ("run", "sources", "variants")}
     validate(small, SCHEMA)

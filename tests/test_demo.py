@@ -17,21 +17,21 @@ def table(demo):
     return pd.read_csv(demo / "results/demo/table.csv", index_col="system")
 
 
-def test_table_has_the_eleven_rows_in_the_reports_order(table):
+def test_table_has_the_eleven_rows_in_the_papers_order(table):
     assert list(table.index) == ROWS
 
 
 def test_every_score_is_measured_or_left_out_for_a_reason(table):
-    sampled, human = table.loc[ROWS[2:]], table.loc[ROWS[:2]]
+    sampled, truth = table.loc[ROWS[2:]], table.loc[ROWS[:2]]
     assert (sampled[["fad", "fad_sub_mean", "fad_sub_sem"]] > 0).all(axis=None)
-    assert human[["fad", "fad_sub_mean", "fad_sub_sem", "val_loss"]].isna().all(axis=None)
+    assert truth[["fad", "fad_sub_mean", "fad_sub_sem", "val_loss"]].isna().all(axis=None)
     assert table[["clap_mean", "clap_sem"]].isna().all(axis=None)  # no weights, no score
     assert (table.loc[ROWS[3:], "val_loss"] > 0).all()
     assert (table["fad_embedding"].dropna() == "logmel").all()
     assert (table["n"] + table["n_missing"] == 16).all()
 
 
-def test_the_reports_figures_stand_beside_ours(table):
+def test_the_papers_figures_stand_beside_ours(table):
     assert table.loc["llama-3b-amt-t1.1", "report_fad"] == 0.245
     assert table.loc["amt-t1.0", "report_clap_mean"] == 0.156
 

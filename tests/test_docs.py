@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import mido
@@ -17,7 +16,7 @@ import pytest
 import yaml
 
 from libretto.config.systems import systems
-from tests.checkout import ROOT, copy_checkout, dry_run
+from tests.checkout import ROOT, copy_checkout, dry_run, job_counts
 from tests.realmidi import FOLDER, manifest, midi_files
 
 BLOCK = re.compile(r"(?:^`(?P<file>[^`\n]+)`:\n\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -47,11 +46,6 @@ def follow(title: str, checkout: Path) -> list[str]:
         if block["kind"] == "sh":
             printed.append(run.stdout)
     return printed
-
-
-def job_counts(printed: str) -> Counter:
-    """How many jobs of each rule a dry run lists."""
-    return Counter({rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE)})
 
 
 @pytest.mark.slow

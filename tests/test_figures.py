@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from libretto.config.sweep import Point
+from libretto.config.sweep import SweepPoint
 from libretto.config.systems import System
 from libretto.report.figures import plot_layer_weights, plot_losses, plot_scores, plot_sweep, save
-from libretto.report.table import METRICS, REPORT
+from libretto.report.table import METRICS, PAPER_COLUMNS
 
 SYSTEMS = [
     System("ground-truth", "ground-truth", "Baselines", "Ground truth"),
@@ -24,8 +24,8 @@ def logs():
 
 @pytest.fixture
 def table():
-    rows = pd.DataFrame({"system": [s.name for s in SYSTEMS]}).reindex(columns=["system", *METRICS, *REPORT])
-    numbers = [name for name in (*METRICS, *REPORT) if name != "fad_embedding"]
+    rows = pd.DataFrame({"system": [s.name for s in SYSTEMS]}).reindex(columns=["system", *METRICS, *PAPER_COLUMNS])
+    numbers = [name for name in (*METRICS, *PAPER_COLUMNS) if name != "fad_embedding"]
     rows[numbers] = rows[numbers].astype(float)
     rows.loc[1, ["val_loss", "fad", "report_val_loss", "report_fad"]] = [3.0, 5.0, 0.6, 0.3]
     return rows
@@ -98,7 +98,7 @@ def test_files_have_the_same_bytes_on_every_run(tmp_path):
 
 
 def test_sweep_has_a_panel_per_variant_over_the_sequences_read(logs):
-    points = [Point("amt", 16, 1e-5), Point("amt", 64, 2e-4), Point("llama-1b", 16, 1e-5)]
+    points = [SweepPoint("amt", 16, 1e-5), SweepPoint("amt", 64, 2e-4), SweepPoint("llama-1b", 16, 1e-5)]
     figure = plot_sweep(points, [logs["amt"], logs["amt"], logs["llama-1b"]])
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["amt", "llama-1b"]
     first, second = figure.axes[0].lines

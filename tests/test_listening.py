@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from libretto.config.systems import System
-from libretto.report.listening import COLOURS, add_samples, choose_samples, colour_classes
+from libretto.report.listening import N_COLOURS, add_samples, choose_samples, colour_classes
 from libretto.report.piano_roll import piano_roll
 from libretto.report.presentation import page_values
-from libretto.report.table import METRICS, REPORT
+from libretto.report.table import METRICS, PAPER_COLUMNS
 from libretto.report.templates import render_template
 from libretto.tokens.vocab import DRUMS, DURATION_OFFSET, NOTE_OFFSET
 
@@ -94,7 +94,7 @@ def test_wanted_instruments_get_the_first_colours():
         "Drums": "drums",
     }
     many = colour_classes([], Counter({f"instrument {i}": 1 for i in range(20)}))
-    assert sorted(set(many.values())) == [*(f"c{i}" for i in range(COLOURS)), "drums"]
+    assert sorted(set(many.values())) == [*(f"c{i}" for i in range(N_COLOURS)), "drums"]
 
 
 def test_prompts_are_the_first_ones_and_samples_are_found_by_prompt(samples, pairs):
@@ -180,7 +180,7 @@ def page(samples, pairs, request):
         links = {system: {"audio": f"samples/{system}/0.flac", "midi": "0.mid"} for system in rows} | {LLAMA.name: {}}
         add_samples(prompt, rows, SYSTEMS, links, dict.fromkeys(rows, 0.25))
         prompts.append(prompt)
-    table = pd.DataFrame({"system": [s.name for s in SYSTEMS]}).reindex(columns=["system", *METRICS, *REPORT])
+    table = pd.DataFrame({"system": [s.name for s in SYSTEMS]}).reindex(columns=["system", *METRICS, *PAPER_COLUMNS])
     values = page_values(table, SYSTEMS, clap=False, standins=True)
     figures = [{"file": "figures/losses.png", "caption": "Losses"}]
     template = request.config.rootpath / "workflow/templates/index.html"
@@ -211,7 +211,7 @@ def test_text_of_others_is_escaped(page):
 
 
 def test_table_page_is_well_formed(request):
-    table = pd.DataFrame({"system": [s.name for s in SYSTEMS]}).reindex(columns=["system", *METRICS, *REPORT])
+    table = pd.DataFrame({"system": [s.name for s in SYSTEMS]}).reindex(columns=["system", *METRICS, *PAPER_COLUMNS])
     values = page_values(table, SYSTEMS, clap=False, standins=False)
     collector = Collector()
     collector.feed(render_template(request.config.rootpath / "workflow/templates/table.html", run="test", **values))

@@ -53,7 +53,7 @@ NAMED = {"copy": "copy", "table": "songs.parquet"}  # the other errors of the sy
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_full_disk_is_told_in_one_line(disk, writer):
+def test_full_disk_is_reported_in_one_line(disk, writer):
     log = disk.parent / "logs" / "rule.log"
     printed = run_script(log, WRITERS[writer].format(disk=disk, size=SIZE))
     place = disk / NAMED[writer] if writer in NAMED else log.parent
@@ -75,13 +75,13 @@ def test_full_disk_is_told_last_where_a_library_does_not_say_so(disk, writer):
     assert printed.splitlines()[-1].endswith(f"ERROR {disk}: {FULL}")
 
 
-def test_full_device_is_told_in_one_line(tmp_path):
+def test_full_device_is_reported_in_one_line(tmp_path):
     """As root or not."""
     printed = run_script(tmp_path / "rule.log", "with open('/dev/full', 'w') as file: file.write('x')")
     assert [line.split(" ", 2)[2] for line in printed.splitlines()] == [f"ERROR {tmp_path}: {FULL}"]
 
 
-def test_read_only_disk_is_told_in_one_line(disk):
+def test_read_only_disk_is_reported_in_one_line(disk):
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     printed = run_script(disk / "rule.log", "")
     message = f"ERROR {disk}/rule.log: Read-only file system; mount it writable, or work on a disk that is"
@@ -197,13 +197,13 @@ def test_the_error_of_another_gpus_process(make_job, tmp_path):
 def test_a_job_that_left_no_error(make_job, tmp_path, lines):
     (line,) = failures([make_job("train", *lines)], START)
     assert line == (
-        f"Error: train left no error in {tmp_path}/train.log: it could not start, was killed (memory? time?), or did "
-        "not write one of its outputs; see the messages above"
+        f"Error: train logged no error in {tmp_path}/train.log: it failed to start, was killed (memory or time "
+        "limit), or left an output unwritten; see the messages above"
     )
 
 
 def test_the_log_of_an_earlier_run_is_not_taken_for_this_ones(make_job, tmp_path):
     (line,) = failures([make_job("train", "ERROR of yesterday", minutes=-1440)], START)
-    assert line.startswith(f"Error: train left no error in {tmp_path}/train.log")
+    assert line.startswith(f"Error: train logged no error in {tmp_path}/train.log")
     (tmp_path / "train.log").unlink()
     assert failures([SimpleNamespace(name="train", log=[str(tmp_path / "train.log")])], START) == [line]

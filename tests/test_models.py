@@ -25,7 +25,7 @@ def n_parameters(model):
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_parameter_counts_are_the_reports(name):
+def test_parameter_counts_are_the_papers(name):
     model_class, config, expected = REAL[name]
     with torch.device("meta"):
         n = n_parameters(model_class(config))

@@ -4,8 +4,8 @@ import contextlib
 
 import pytest
 
-from tests.checkout import ROOT, dry_run
-from tests.test_workflow import changed, job_counts
+from tests.checkout import ROOT, dry_run, job_counts
+from tests.test_workflow import changed
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 

@@ -24,7 +24,7 @@ def textbook_distance(a, b):
     return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(sigma_a + sigma_b - 2 * root)
 
 
-def test_fad_sub_of_the_report():
+def test_fad_sub_of_the_paper():
     """The five draws behind Table 3's 0.833 ± 0.025 (AMT, unconditional)."""
     mean, sem = mean_and_sem([0.786044, 0.856635, 0.778177, 0.830865, 0.912647])
     assert f"{mean:.3f} ± {sem:.3f}" == "0.833 ± 0.025"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from libretto.config.jobs import point_settings, variant_settings
-from libretto.config.sweep import Point, sweep_points, sweep_training
+from libretto.config.sweep import SweepPoint, sweep_points, sweep_training
 from libretto.errors import InputError
 from libretto.report.sweep_table import sweep_markdown, sweep_table
 from tests.checkout import snakemake
@@ -14,7 +14,7 @@ from tests.checkout import snakemake
 TRAINING = {"batch_size": 64, "micro_batch_size": 4, "learning_rate": 2e-4, "max_steps": 15_000, "warmup_steps": 500}
 
 
-def test_the_search_of_the_report(config):
+def test_the_search_of_the_paper(config):
     assert list(sweep_points(config)) == [
         f"{variant}/batch{batch}-rate{rate}"
         for variant in ("amt", "llama-1b")
@@ -23,7 +23,7 @@ def test_the_search_of_the_report(config):
     ]
 
 
-def test_a_variant_that_there_is_not_is_an_input_error():
+def test_unknown_variant_is_an_input_error():
     config = {"variants": {"amt": {}}, "sweep": {"variants": ["llama"], "batch_sizes": [1], "learning_rates": [1.0]}}
     with pytest.raises(InputError, match=r"sweep\.variants: there is no variant llama; there are: amt"):
         sweep_points(config)
@@ -33,7 +33,7 @@ def test_a_variant_that_there_is_not_is_an_input_error():
 
 @pytest.mark.parametrize(("batch", "steps"), [(16, 4_000), (64, 1_000), (6, 10_666)])
 def test_every_training_reads_the_same_number_of_sequences(batch, steps):
-    changed = sweep_training(Point("llama-1b", batch, 1e-5), TRAINING, {"sequences": 64_000, "evaluations": 8})
+    changed = sweep_training(SweepPoint("llama-1b", batch, 1e-5), TRAINING, {"sequences": 64_000, "evaluations": 8})
     assert (changed["batch_size"], changed["learning_rate"]) == (batch, 1e-5)
     assert changed["max_steps"] == steps
     assert changed["micro_batch_size"] == 4
@@ -51,7 +51,7 @@ def test_a_training_of_the_search_differs_from_the_variants_own_in_its_section_t
 
 
 def test_the_best_of_each_variant_is_marked():
-    points = [Point("amt", 16, 1e-5), Point("amt", 64, 1e-5), Point("llama-1b", 64, 2e-4)]
+    points = [SweepPoint("amt", 16, 1e-5), SweepPoint("amt", 64, 1e-5), SweepPoint("llama-1b", 64, 2e-4)]
     bests = [{"step": 5, "val_loss": loss, "val_loss_music": loss + 1} for loss in (0.7, 0.6, 1.2)]
     table = sweep_table(points, bests, [pd.DataFrame({"step": [0, 10]})] * 3)
     assert table["best"].tolist() == [False, True, True]
@@ -72,7 +72,7 @@ def test_sweep_of_the_demo(demo, tmp_path):
     assert len(table) == 2
     assert table.groupby("variant")["best"].sum().to_dict() == {"llama-1b": 1}
     for row in table.to_dict("records"):
-        point = Point(row["variant"], row["batch_size"], row["learning_rate"])
+        point = SweepPoint(row["variant"], row["batch_size"], row["learning_rate"])
         log = pd.read_parquet(folder / f"{point.name}.parquet")
         assert log["step"].max() == row["max_steps"] == 64 // row["batch_size"]
         assert json.loads((folder / f"{point.name}.json").read_text())["val_loss"] == log["val_loss"].min()

@@ -7,7 +7,7 @@ import pytest
 from libretto.config.systems import systems
 from libretto.errors import InputError
 from libretto.report.presentation import notes, page_values, to_markdown
-from libretto.report.table import METRICS, REPORT, build_table, embedding_of, write_csv
+from libretto.report.table import METRICS, PAPER_COLUMNS, build_table, embedding_of, write_csv
 
 CONFIG = {
     "unconditional": {"temperatures": [1.0]},
@@ -40,43 +40,43 @@ def metrics_of(system, embedding="vggish", **values):
 
 
 @pytest.fixture
-def report(request):
+def paper(request):
     return pd.read_csv(request.config.rootpath / TABLE_3)
 
 
 @pytest.fixture
-def table(report):
-    return build_table({name: metrics_of(system) for name, system in SYSTEMS.items()}, report)
+def table(paper):
+    return build_table({name: metrics_of(system) for name, system in SYSTEMS.items()}, paper)
 
 
-def test_report_is_table_3(report):
-    assert list(report.columns) == ["system", *REPORT]
-    assert len(report) == 11
+def test_paper_is_table_3(paper):
+    assert list(paper.columns) == ["system", *PAPER_COLUMNS]
+    assert len(paper) == 11
     # The best FAD and the best CLAP of a generated system are those of the last row (paper, section 6.1).
-    assert report["report_fad"].min() == report["report_fad"].iloc[-1] == 0.245
-    assert report["report_clap_mean"].iloc[2:].max() == report["report_clap_mean"].iloc[-1] == 0.215
+    assert paper["report_fad"].min() == paper["report_fad"].iloc[-1] == 0.245
+    assert paper["report_clap_mean"].iloc[2:].max() == paper["report_clap_mean"].iloc[-1] == 0.215
     # FAD-sub of the unconditional row: mean and SEM (ddof 1) of the five draws that the authors published.
     draws = pd.Series([0.786044, 0.856635, 0.778177, 0.830865, 0.912647])
-    row = report.set_index("system").loc["amt-unconditional-t1.0"]
+    row = paper.set_index("system").loc["amt-unconditional-t1.0"]
     assert row["report_fad_sub_mean"] == pytest.approx(draws.mean(), abs=5e-4)
     assert row["report_fad_sub_sem"] == pytest.approx(draws.sem(), abs=5e-4)
 
 
 def test_rows_and_columns(table):
     assert list(table["system"]) == list(SYSTEMS)
-    assert list(table.columns) == ["system", *METRICS, *REPORT]
+    assert list(table.columns) == ["system", *METRICS, *PAPER_COLUMNS]
     assert math.isnan(table.set_index("system").loc["ground-truth", "fad"])
 
 
-def test_system_that_the_report_does_not_have_is_empty_there(table):
+def test_system_that_the_paper_does_not_have_is_empty_there(table):
     row = table.set_index("system").loc["amt-t1.3"]
     assert row["val_loss"] == 1.0
-    assert row[list(REPORT)].isna().all()
+    assert row[list(PAPER_COLUMNS)].isna().all()
 
 
-def test_further_numbers_of_the_files_are_kept_and_nested_values_are_not(report):
+def test_further_numbers_of_the_files_are_kept_and_nested_values_are_not(paper):
     metrics = {"amt-t1.0": metrics_of(SYSTEMS["amt-t1.0"], fad_sub_draws=5, draws=[1, 2])}
-    table = build_table(metrics, report)
+    table = build_table(metrics, paper)
     assert table["fad_sub_draws"].tolist() == [5]
     assert "draws" not in table
 
@@ -93,11 +93,11 @@ def test_csv_has_the_same_bytes_and_six_digits(table, tmp_path):
     np.testing.assert_allclose(again[numbers].to_numpy(float), table[numbers].to_numpy(float), rtol=1e-5)
 
 
-def test_scores_in_two_embeddings_are_refused(report):
+def test_scores_in_two_embeddings_are_refused(paper):
     metrics = {name: metrics_of(system) for name, system in SYSTEMS.items()}
     metrics["amt-t1.0"]["fad_embedding"] = "logmel"
     with pytest.raises(InputError, match="logmel, vggish"):
-        embedding_of(build_table(metrics, report))
+        embedding_of(build_table(metrics, paper))
 
 
 def test_groups_and_cells(table):
@@ -119,12 +119,12 @@ def test_groups_and_cells(table):
     assert values["further"][1][1][0]["scores"][2][0] == "80.0 ± 2.0"
 
 
-def test_markdown_is_aligned_and_says_what_was_not_measured(report):
+def test_markdown_is_aligned_and_says_what_was_not_measured(paper):
     metrics = {
         name: metrics_of(system, "logmel", clap_mean=None, clap_sem=None, n=9, n_missing=0)
         for name, system in SYSTEMS.items()
     }
-    text = to_markdown(build_table(metrics, report), SYSTEMS.values(), clap=False, standins=True)
+    text = to_markdown(build_table(metrics, paper), SYSTEMS.values(), clap=False, standins=True)
     main, further, remarks = text.split("\n\n")
     for block in (main, further):
         assert len({len(line) for line in block.splitlines()}) == 1

@@ -28,7 +28,7 @@ from libretto.training.resume import (
     FINISHED,
     LOCK,
     MARK,
-    damage,
+    find_damage,
     link_tree,
     locked,
     mark_complete,
@@ -335,7 +335,7 @@ def test_a_mark_without_the_models_files_is_not_whole(mark, tmp_path):
 
 def test_a_result_without_files_is_damaged(tmp_path):
     (tmp_path / MARK).write_text("{}")
-    assert damage(tmp_path) == f"{MARK} is missing or damaged"
+    assert find_damage(tmp_path) == f"{MARK} is missing or damaged"
 
 
 def test_only_plain_numbers_are_steps(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import mido
 import pytest
 
-from tests.checkout import ROOT, copy_checkout, dry_run, snakemake
+from tests.checkout import ROOT, copy_checkout, dry_run, job_counts, snakemake
 
 SYSTEMS = [
     "ground-truth",
@@ -34,12 +34,6 @@ SYSTEMS = [
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
     return copy_checkout(tmp_path_factory.mktemp("checkout"))
-
-
-def job_counts(printed: str) -> dict[str, int]:
-    """The jobs by rule, from the first of the tables that Snakemake prints."""
-    table = printed.partition("Job stats:")[2].partition("\n\n")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\S+) +(\d+)$", table, flags=re.MULTILINE)}
 
 
 def last_line(run) -> str:
@@ -79,6 +73,17 @@ def rules() -> dict[str, str]:
         parts = re.split(r"^(?:use )?rule (?:\w+ as )?(\w+)(?: with)?:$", path.read_text(), flags=re.MULTILINE)
         found |= dict(zip(parts[1::2], parts[2::2], strict=True))
     return found
+
+
+def test_a_stage_of_the_library_imports_no_later_stage():
+    """CONTRIBUTING's table lists the stages in the order of the data."""
+    listed = re.findall(r"^\|.*\| `(\w+)/`.*\|$", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
+    stages = listed[: listed.index("report") + 1]
+    assert len(stages) == 8
+    for place, stage in enumerate(stages):
+        for path in (ROOT / "workflow/libretto" / stage).rglob("*.py"):
+            imported = set(re.findall(r"^\s*(?:from|import) libretto\.(\w+)", path.read_text(), flags=re.MULTILINE))
+            assert not imported & {*stages[place + 1 :], "provenance", "standins"}, path
 
 
 def test_the_picture_shows_every_rule_of_the_full_experiment():
@@ -232,7 +237,7 @@ def test_names_are_not_patterns(checkout, tmp_path):
 
 
 @pytest.mark.slow
-def test_wrong_checksum_is_told_in_one_line(checkout, tmp_path):
+def test_wrong_checksum_is_reported_in_one_line(checkout, tmp_path):
     """A real download, of a file that the test serves, through the rule and its script."""
     (tmp_path / "lmd_full.tar.gz").write_bytes(b"not what the config says")
     server = subprocess.Popen(

@@ -16,7 +16,7 @@ ADVICE = {
     errno.EROFS: "mount it writable, or work on a disk that is",
     errno.EACCES: "change its permissions, or those of the folder it is in, and run again",
 }
-FULL = 1 << 20  # bytes: a disk with less free space counts as full
+MIN_FREE_BYTES = 1 << 20  # bytes: a disk with less free space counts as full
 
 
 def check_writable(folder: str | Path) -> None:
@@ -64,7 +64,7 @@ def full_disk(folder: str | Path) -> str | None:
         free = shutil.disk_usage(folder).free
     except OSError:  # a script may fail before it has made its folder
         return None
-    return _line(errno.ENOSPC, folder) if free < FULL else None
+    return _line(errno.ENOSPC, folder) if free < MIN_FREE_BYTES else None
 
 
 def _line(code: int, place: str | Path) -> str:

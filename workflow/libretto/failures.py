@@ -30,8 +30,8 @@ def failures(jobs: Iterable, since: datetime) -> list[str]:
         else:
             paths = ", ".join(job.log)
             lines.append(
-                f"Error: {job.name} left no error in {paths}: it could not start, was killed (memory? time?), or "
-                "did not write one of its outputs; see the messages above"
+                f"Error: {job.name} logged no error in {paths}: it failed to start, was killed (memory or time "
+                "limit), or left an output unwritten; see the messages above"
             )
     return sorted(lines)
 

@@ -111,7 +111,7 @@ CLAP_EMBEDDINGS = pa.schema(
 )
 
 
-def dropped(stage: str, reason: str, lmd_id: str | None, member: str | None = None, row: int | None = None) -> dict:
+def dropped_row(stage: str, reason: str, lmd_id: str | None, member: str | None = None, row: int | None = None) -> dict:
     """A row of `DROPPED`."""
     return {"lmd_id": lmd_id, "stage": stage, "reason": reason, "member": member, "row": row}
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from libretto.provenance.code_hash import meaning_hash
-from libretto.provenance.rule_records import describe_rules, describe_sources
+from libretto.provenance.rules import describe_rules, describe_sources
 
 CODE_SUFFIXES = {".py", ".smk", ".yaml", ".html", ".css", ".csv", ".rst"}
 CODE_FILES = sorted(str(path) for path in Path("workflow").rglob("*") if path.suffix in CODE_SUFFIXES)

@@ -32,7 +32,7 @@ localrules:
 rule table:
     input:
         metrics=expand("<run>/metrics/{system}.json", system=SYSTEMS),
-        report="workflow/reference/table3.csv",
+        paper="workflow/reference/table3.csv",
         template=f"{TEMPLATES}/table.html",
         templates=PAGE_TEMPLATES,
     output:

@@ -10,7 +10,7 @@ from libretto.data.splits import SPLITS, assign_splits, find_duplicates, merge_s
 from libretto.errors import InputError
 from libretto.files import written_whole
 from libretto.log import start_log
-from libretto.tables import CHUNKS, DROPPED, SONGS, TableWriter, dropped, read_rows
+from libretto.tables import CHUNKS, DROPPED, SONGS, TableWriter, dropped_row, read_rows
 
 MIN_SONGS = 2  # per split: each song also gets another one's description
 MAX_DROPPED_SHARE = 0.01  # of all chunks; the paper's length loses 0.2 %
@@ -27,10 +27,10 @@ def main(files, params, output):
             name: open_files.enter_context(TableWriter(part, CHUNKS)) for name, part in zip(names, parts, strict=True)
         }
         songs = open_files.enter_context(TableWriter(songs_part, SONGS))
-        losses = open_files.enter_context(TableWriter(dropped_part, DROPPED))
+        drops = open_files.enter_context(TableWriter(dropped_part, DROPPED))
         for path in (files.unpaired, *files.dropped):
-            for loss in read_rows(path):
-                losses.add(loss)
+            for drop in read_rows(path):
+                drops.add(drop)
         merged = tqdm(merge_songs(files.tokens), desc="songs", unit=" songs", mininterval=5)
         counts = Counter()
         lengths = params.chunk_tokens, params.long_chunks
@@ -39,7 +39,7 @@ def main(files, params, output):
             counts["chunks"] += song["n_chunks"]
             counts["chunks dropped"] += song["n_chunks_dropped"]
             if song["dropped"]:
-                losses.add(dropped("split", song["dropped"], song["lmd_id"], members[song["lmd_id"]], song["row"]))
+                drops.add(dropped_row("split", song["dropped"], song["lmd_id"], members[song["lmd_id"]], song["row"]))
             else:
                 tables[song["split"]].add(song)
                 counts[song["split"]] += 1

@@ -16,7 +16,7 @@ params = snakemake.params
 systems = [System(**system) for system in params.systems]
 files = zip(systems, snakemake.input.metrics, strict=True)
 metrics = {system.name: json.loads(Path(path).read_text()) for system, path in files}
-write_csv(build_table(metrics, pd.read_csv(snakemake.input.report)), snakemake.output.csv)
+write_csv(build_table(metrics, pd.read_csv(snakemake.input.paper)), snakemake.output.csv)
 
 # From the rounded file, so that all three agree.
 table = pd.read_csv(snakemake.output.csv)

@@ -10,13 +10,13 @@ from tqdm import tqdm
 from libretto.data.tokenization import tokenize_song
 from libretto.files import written_whole
 from libretto.log import start_log
-from libretto.tables import DROPPED, TOKENS, TableWriter, dropped, read_rows, write_table
+from libretto.tables import DROPPED, TOKENS, TableWriter, dropped_row, read_rows, write_table
 
 
 def main(midi, pairs, digit, tokens_path, dropped_path):
     columns = ["lmd_id", "split", "caption", "member", "row"]
     wanted = {song["lmd_id"]: song for song in read_rows(pairs, columns) if song["lmd_id"][0] == digit}
-    songs, losses = [], []
+    songs, drops = [], []
     # Tokens wait in a file, because the archive's order is not MidiCaps' and a digit's songs need not fit into memory.
     with TemporaryFile(dir=Path(tokens_path).parent) as waiting, written_whole(tokens_path) as (part,):
         for file in tqdm(read_rows(midi, ["lmd_id", "midi"]), desc=f"songs {digit}", unit=" files", mininterval=5):
@@ -25,13 +25,13 @@ def main(midi, pairs, digit, tokens_path, dropped_path):
                 continue
             result = tokenize_song(file["midi"])
             if isinstance(result, str):
-                losses.append(dropped("tokenize", result, song["lmd_id"], song["member"], song["row"]))
+                drops.append(dropped_row("tokenize", result, song["lmd_id"], song["member"], song["row"]))
             else:
                 result.pop("tokens").tofile(waiting)
                 songs.append(song | result)
         write_in_order(songs, waiting, part)
-    write_table(dropped_path, DROPPED, sorted(losses, key=lambda loss: loss["row"]))
-    logging.info("%d songs tokenized, %d dropped", len(songs), len(losses))
+    write_table(dropped_path, DROPPED, sorted(drops, key=lambda drop: drop["row"]))
+    logging.info("%d songs tokenized, %d dropped", len(songs), len(drops))
 
 
 def write_in_order(songs, waiting, path):

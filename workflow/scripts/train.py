@@ -21,7 +21,7 @@ from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
 from libretto.models.device import select_device
 from libretto.models.variants import base_model, make_variant
 from libretto.training.result import write_result
-from libretto.training.resume import FINISHED, damage, link_tree, locked, remove_all_but_finished
+from libretto.training.resume import FINISHED, find_damage, link_tree, locked, remove_all_but_finished
 from libretto.training.trainer import train
 
 logger = logging.getLogger("libretto")
@@ -39,7 +39,7 @@ def train_or_take_result(args):
     folder.mkdir(parents=True, exist_ok=True)
     finished = folder / FINISHED
     if finished.exists():
-        if args.rank == 0 and (problem := damage(finished)):
+        if args.rank == 0 and (problem := find_damage(finished)):
             raise InputError(f"{finished}: {problem}. Remove {folder} to train from the start")
         logger.info("nothing that this training depends on has changed: its result is taken from %s", finished)
     else:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from libretto.errors import InputError
 
-FILES = {"lmd": "lmd.tar.gz", "midicaps": "midicaps.json", "soundfont": "soundfont.sf2"}
+FILE_NAMES = {"lmd": "lmd.tar.gz", "midicaps": "midicaps.json", "soundfont": "soundfont.sf2"}
 STANDINS = "results/standins/"  # what lies here is made by rules
 ADVICE = {
     "lmd": "correct the path, or remove it to have LMD-full downloaded from url:",
@@ -16,7 +16,7 @@ ADVICE = {
 
 def source_names(config: dict) -> list[str]:
     """`lmd`, `midicaps`, `soundfont` and the names of the models."""
-    return [*FILES, *config["sources"]["models"]]
+    return [*FILE_NAMES, *config["sources"]["models"]]
 
 
 def source_entry(config: dict, name: str) -> dict:
@@ -26,7 +26,7 @@ def source_entry(config: dict, name: str) -> dict:
         InputError: the config has no such source.
     """
     sources = config["sources"]
-    entries = sources if name in FILES else sources["models"]
+    entries = sources if name in FILE_NAMES else sources["models"]
     if name not in entries:
         raise InputError(f"{config_key(name)} is missing in the config: add it, or name another model where it is used")
     return entries[name]
@@ -47,8 +47,8 @@ def source_path(config: dict, name: str, folder: str) -> str:
     entry = source_entry(config, name)
     if "path" in entry:
         return os.path.normpath(os.path.expanduser(entry["path"]))
-    if name in FILES:
-        return f"{folder}/{FILES[name]}"
+    if name in FILE_NAMES:
+        return f"{folder}/{FILE_NAMES[name]}"
     kind = "checkpoints" if "file" in entry or "url" in entry else "models"
     return f"{folder}/{kind}/{name}"
 
@@ -62,7 +62,7 @@ def download_entry(config: dict, name: str) -> dict:
 
 def config_key(name: str) -> str:
     """The config key of a source, as a user would write it: `sources.lmd`, `sources.models.llama-1b`."""
-    return f"sources.{name}" if name in FILES else f"sources.models.{name}"
+    return f"sources.{name}" if name in FILE_NAMES else f"sources.models.{name}"
 
 
 def uses_standins(config: dict) -> bool:
@@ -112,14 +112,14 @@ def _check_source(name: str, entry: dict, path: str) -> None:
             return
         if not os.path.exists(path):
             raise InputError(missing_path_message(name, path))
-        if name in FILES and not os.path.isfile(path):
+        if name in FILE_NAMES and not os.path.isfile(path):
             raise InputError(f"{key}.path: {path} is a folder; name the file itself")
-        if name not in FILES and not {"file", "url"} & entry.keys() and not os.path.isfile(f"{path}/config.json"):
+        if name not in FILE_NAMES and not {"file", "url"} & entry.keys() and not os.path.isfile(f"{path}/config.json"):
             raise InputError(f"{key}.path: there is no config.json in {path}; name the folder that holds the model's")
     elif "url" not in entry and "hub" not in entry:
         raise InputError(f"{key} has no path:, url: or hub:; give one of them")
     elif "url" not in entry:
-        if name in FILES and "file" not in entry:
+        if name in FILE_NAMES and "file" not in entry:
             raise InputError(f"{key}: hub: needs file: beside it, the file's path in the repository")
         if entry.get("gated") and not os.path.exists(path) and not _has_token():
             raise InputError(

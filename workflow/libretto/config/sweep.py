@@ -8,7 +8,7 @@ from libretto.errors import InputError
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One training of the search."""
 
     variant: str
@@ -21,7 +21,7 @@ class Point:
         return f"{self.variant}/batch{self.batch_size}-rate{self.learning_rate!r}"
 
 
-def sweep_points(config: dict) -> dict[str, Point]:
+def sweep_points(config: dict) -> dict[str, SweepPoint]:
     """Every training of the search by name, from the config's section `sweep`.
 
     Raises:
@@ -32,7 +32,7 @@ def sweep_points(config: dict) -> dict[str, Point]:
         known = ", ".join(config["variants"])
         raise InputError(f"config, sweep.variants: there is no variant {unknown[0]}; there are: {known}")
     points = (
-        Point(variant, batch, float(rate))
+        SweepPoint(variant, batch, float(rate))
         for variant in sweep["variants"] or config["variants"]
         for batch in sweep["batch_sizes"]
         for rate in sweep["learning_rates"]
@@ -40,7 +40,7 @@ def sweep_points(config: dict) -> dict[str, Point]:
     return {point.name: point for point in points}
 
 
-def sweep_training(point: Point, training: Mapping, sweep: Mapping) -> dict:
+def sweep_training(point: SweepPoint, training: Mapping, sweep: Mapping) -> dict:
     """The section `training` of a variant, changed for one training of the search.
 
     All trainings read the same number of sequences, whatever their batch, so that their losses can be compared; warm-up

@@ -36,7 +36,7 @@ class System:
 
     @property
     def is_sampled(self) -> bool:
-        """True if a model made the music: then it has a temperature, and FAD compares it with human music."""
+        """True if a model made the music: then it has a temperature, and FAD compares it with the ground truth."""
         return self.temperature is not None
 
     @property

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from libretto.data.archive import MIDI_NAME
 from libretto.errors import InputError
-from libretto.tables import FEATURES, dropped
+from libretto.tables import FEATURES, dropped_row
 
 MAX_LINE = 4_000_000  # characters; MidiCaps' rows have 2,500 on average
 
@@ -72,7 +72,7 @@ def pair(
         if entry["reason"] is None:
             songs[entry["lmd_id"]] = entry["member"]
         elif entry["reason"] == "duplicate" or entry["lmd_id"] is None or entry["lmd_id"] in refused:
-            drop(dropped("shard", entry["reason"], entry["lmd_id"], entry["member"]))
+            drop(dropped_row("shard", entry["reason"], entry["lmd_id"], entry["member"]))
         else:
             refused[entry["lmd_id"]] = entry
     seen: set[str] = set()
@@ -81,28 +81,28 @@ def pair(
         lmd_id = match and match[1]
         caption = _text(row["caption"]).strip() if isinstance(row["caption"], str) else ""
         if lmd_id in seen:
-            drop(dropped("pair", "duplicate", lmd_id, None, number))
+            drop(dropped_row("pair", "duplicate", lmd_id, None, number))
         elif lmd_id not in songs:
             if lmd_id in refused:
                 entry = refused.pop(lmd_id)
-                drop(dropped("shard", entry["reason"], lmd_id, entry["member"], number))
+                drop(dropped_row("shard", entry["reason"], lmd_id, entry["member"], number))
             else:
-                drop(dropped("pair", "no-midi", lmd_id, None, number))
+                drop(dropped_row("pair", "no-midi", lmd_id, None, number))
         else:
             seen.add(lmd_id)
             member = songs.pop(lmd_id)
             if not caption:
-                drop(dropped("pair", "no-caption", lmd_id, member, number))
+                drop(dropped_row("pair", "no-caption", lmd_id, member, number))
             elif lmd_id[0] not in split_of:
-                drop(dropped("pair", "no-split", lmd_id, member, number))
+                drop(dropped_row("pair", "no-split", lmd_id, member, number))
             else:
                 song = {"lmd_id": lmd_id, "split": split_of[lmd_id[0]], "caption": caption}
                 features = {name: _feature(row.get(name), kind) for name, kind in FEATURES.items()}
                 yield song | {"member": member, "row": number} | features
     for lmd_id, member in songs.items():
-        drop(dropped("pair", "no-midicaps-row", lmd_id, member))
+        drop(dropped_row("pair", "no-midicaps-row", lmd_id, member))
     for lmd_id, entry in refused.items():
-        drop(dropped("shard", entry["reason"], lmd_id, entry["member"]))
+        drop(dropped_row("shard", entry["reason"], lmd_id, entry["member"]))
 
 
 def _feature(value, kind: pa.DataType):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from libretto.data.splits import SPLITS
 from libretto.tokens.vocab import TICKS_PER_SECOND
 
-REPORT_SONGS = {"train": 132_460, "valid": 9_618, "test": 9_448}  # before the cuts; 151,526 in all
+PAPER_SONGS = {"train": 132_460, "valid": 9_618, "test": 9_448}  # before the cuts; 151,526 in all
 
 
 def summarize(songs: Iterable[dict], dropped: Iterable[dict], n_members: int, n_rows: int) -> dict:
@@ -66,7 +66,7 @@ def summarize(songs: Iterable[dict], dropped: Iterable[dict], n_members: int, n_
         "duplicates_across_splits": {
             split: {kind: counts[kind] for kind in ("bytes", "tokens")} for split, counts in duplicates.items()
         },
-        "report": {"songs_before_cut": {"all": sum(REPORT_SONGS.values()), **REPORT_SONGS}},
+        "report": {"songs_before_cut": {"all": sum(PAPER_SONGS.values()), **PAPER_SONGS}},
     }
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from libretto.config.sweep import Point
+from libretto.config.sweep import SweepPoint
 from libretto.config.systems import System
 from libretto.report.presentation import scores
 
@@ -36,8 +36,8 @@ STYLE = {
     "svg.hashsalt": "libretto",  # element ids are drawn from it: the same bytes on every run
 }
 PIXELS_PER_INCH = 160
-PLUNGE = 0.05  # share of the steps whose losses may lie above the panel
-FLATTENED = 2  # the whole range over that of the later losses, above which they look flat
+EARLY_SHARE = 0.05  # share of the steps whose losses may lie above the panel
+MAX_RANGE_RATIO = 2  # the whole range over that of the later losses, above which they look flat
 
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
@@ -92,12 +92,12 @@ def _top(logs: Iterable[pd.DataFrame]) -> float:
         losses = log[["loss", "val_loss"]].astype(float)
         highest = max(highest, losses.max(axis=None))
         lowest = min(lowest, losses.min(axis=None))
-        later = max(later, losses[log["step"] >= PLUNGE * log["step"].max()].max(axis=None))
-    top = later if highest - lowest > FLATTENED * (later - lowest) else highest
+        later = max(later, losses[log["step"] >= EARLY_SHARE * log["step"].max()].max(axis=None))
+    top = later if highest - lowest > MAX_RANGE_RATIO * (later - lowest) else highest
     return top + 0.05 * (top - lowest)
 
 
-def plot_sweep(points: Sequence[Point], logs: Sequence[pd.DataFrame]) -> Figure:
+def plot_sweep(points: Sequence[SweepPoint], logs: Sequence[pd.DataFrame]) -> Figure:
     """Validation loss over the sequences read, a panel per variant and a line per training of the search.
 
     Args:
@@ -138,7 +138,7 @@ def plot_scores(table: pd.DataFrame, systems: Sequence[System], embedding: str) 
         embedding: of FAD.
     """
     rows = table.set_index("system")
-    shown = [score for score in scores(embedding) if score.in_report and rows[score.value].notna().any()]
+    shown = [score for score in scores(embedding) if score.in_paper and rows[score.value].notna().any()]
     heights = np.arange(len(systems))[::-1]
     names = [system.name for system in systems]
     series = (("this run", "", COLOURS[0], "o", 0.15), ("paper", "report_", COLOURS[1], "D", -0.15))

@@ -12,7 +12,7 @@ from libretto.tokens.instruments import INSTRUMENT_NAMES, midicaps_name
 from libretto.tokens.reference import valid_events
 from libretto.tokens.vocab import DRUMS, PITCHES, TICKS_PER_SECOND
 
-COLOURS = 9  # classes c0..c8 in style.css; drums have their own, further instruments share the last one
+N_COLOURS = 9  # classes c0..c8 in style.css; drums have their own, further instruments share the last one
 OTHERS_LISTED = 6  # of the instruments of a sample that were not asked for
 
 
@@ -82,7 +82,7 @@ def colour_classes(wanted: Sequence[str], heard: Counter) -> dict[str, str]:
     The prompt's instruments come first, so that they look the same in all its samples; then the others, busiest first.
     """
     names = [name for name in dict.fromkeys([*wanted, *by_notes(heard)]) if name != INSTRUMENT_NAMES[DRUMS]]
-    classes = {name: f"c{min(i, COLOURS - 1)}" for i, name in enumerate(names)}
+    classes = {name: f"c{min(i, N_COLOURS - 1)}" for i, name in enumerate(names)}
     return classes | {INSTRUMENT_NAMES[DRUMS]: "drums"}
 
 

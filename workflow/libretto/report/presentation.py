@@ -27,7 +27,7 @@ class Score:
         error: the column of its standard error of the mean; None if it has none.
         better: which way is better, "lower" or "higher"; None if neither is.
         digits: after the decimal point.
-        in_report: whether the paper's Table 3 has it, in columns `report_...`.
+        in_paper: whether the paper's Table 3 has it, in columns `report_...`.
         comparable: whether the paper's figure may stand beside this run's.
     """
 
@@ -36,7 +36,7 @@ class Score:
     error: str | None
     better: str | None
     digits: int
-    in_report: bool
+    in_paper: bool
     comparable: bool = True
 
     @property
@@ -47,11 +47,11 @@ class Score:
 
 def scores(embedding: str) -> tuple[Score, ...]:
     """The scores of Table 3, then those that this project adds; FAD's headings name the `embedding`."""
-    as_report = embedding == PAPER_EMBEDDING
+    as_paper = embedding == PAPER_EMBEDDING
     return (
         Score("Val loss", "val_loss", None, "lower", 3, True),
-        Score(f"FAD ({embedding})", "fad", None, "lower", 3, True, as_report),
-        Score(f"FAD-sub ({embedding})", "fad_sub_mean", "fad_sub_sem", "lower", 3, True, as_report),
+        Score(f"FAD ({embedding})", "fad", None, "lower", 3, True, as_paper),
+        Score(f"FAD-sub ({embedding})", "fad_sub_mean", "fad_sub_sem", "lower", 3, True, as_paper),
         Score("CLAP", "clap_mean", "clap_sem", "higher", 3, True),
         Score("Val loss, music", "val_loss_music", None, "lower", 3, False),
         Score("… random text", "val_loss_music_random_text", None, None, 3, False),
@@ -113,7 +113,7 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
 def cells(row: Mapping, score: Score, clap: bool) -> tuple[str, str]:
     """One score of one row as text: this run's and the paper's, each `mean ± SEM` where it has an error."""
     report = DASH
-    if score.in_report and score.comparable:
+    if score.in_paper and score.comparable:
         report = _number(row, f"report_{score.value}", score.error and f"report_{score.error}", score.digits)
     if score.value == "clap_mean" and not clap:
         return NOT_MEASURED, report
@@ -160,8 +160,8 @@ def page_values(table: pd.DataFrame, systems: Iterable[System], clap: bool, stan
     """What the templates need to show the table: the paper's scores, the further ones, the notes."""
     systems = list(systems)
     columns = scores(embedding_of(table))
-    main = [score for score in columns if score.in_report]
-    further = [score for score in columns if not score.in_report]
+    main = [score for score in columns if score.in_paper]
+    further = [score for score in columns if not score.in_paper]
     return {
         "systems": systems,
         "main_columns": main,

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from libretto.config.sweep import Point
+from libretto.config.sweep import SweepPoint
 from libretto.report.presentation import markdown_table
 
 COLUMNS = ("variant", "batch_size", "learning_rate", "max_steps", "best_step", "val_loss", "val_loss_music", "best")
 
 
-def sweep_table(points: Sequence[Point], bests: Sequence[Mapping], logs: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def sweep_table(points: Sequence[SweepPoint], bests: Sequence[Mapping], logs: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """A row per training.
 
     Args:

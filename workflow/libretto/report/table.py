@@ -25,19 +25,19 @@ METRICS = (
     "val_loss_music_random_text",
     *(f"{name}{suffix}" for name in NOTE_SCORES for suffix in ("", "_sem")),
 )
-REPORT = tuple(f"report_{name}" for name in METRICS[:6])
+PAPER_COLUMNS = tuple(f"report_{name}" for name in METRICS[:6])
 
 
-def build_table(metrics: Mapping[str, dict], report: pd.DataFrame) -> pd.DataFrame:
+def build_table(metrics: Mapping[str, dict], paper: pd.DataFrame) -> pd.DataFrame:
     """The table of all systems.
 
     Args:
         metrics: the content of metrics/{system}.json by system, in the order of the rows.
-        report: the paper's Table 3: a column `system` and those of `REPORT`.
+        paper: the paper's Table 3: a column `system` and those of `PAPER_COLUMNS`.
 
     Returns:
-        A row per system: `system`, the names of `METRICS`, further numbers and names of the files, then `REPORT`.
-        These are empty for a system that is not in the paper.
+        A row per system: `system`, the names of `METRICS`, further numbers and names of the files, then
+        `PAPER_COLUMNS`, which are empty for a system that is not in the paper.
     """
     further = {
         name: None
@@ -49,8 +49,8 @@ def build_table(metrics: Mapping[str, dict], report: pd.DataFrame) -> pd.DataFra
         {"system": system} | {name: values.get(name) for name in (*METRICS, *further)}
         for system, values in metrics.items()
     ]
-    table = pd.DataFrame(rows).merge(report, how="left", on="system", validate="one_to_one")
-    return table[["system", *METRICS, *further, *REPORT]]
+    table = pd.DataFrame(rows).merge(paper, how="left", on="system", validate="one_to_one")
+    return table[["system", *METRICS, *further, *PAPER_COLUMNS]]
 
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:

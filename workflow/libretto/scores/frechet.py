@@ -6,7 +6,7 @@ import numpy as np
 
 from libretto.seeds import stable_seed
 
-ROUNDING = 1e-6  # tolerance for negative eigenvalues from rounding, relative to the largest
+EIGENVALUE_TOLERANCE = 1e-6  # tolerance for negative eigenvalues from rounding, relative to the largest
 
 
 def frechet_distance(ours: np.ndarray, reference: np.ndarray) -> float:
@@ -41,8 +41,8 @@ def _covariance(rows: np.ndarray) -> np.ndarray:
 
 
 def _not_negative(eigenvalues: np.ndarray) -> np.ndarray:
-    if eigenvalues.min() < -ROUNDING * max(eigenvalues.max(), 1e-12):
-        raise ValueError(f"a covariance has the eigenvalue {eigenvalues.min()}: it is not a covariance")
+    if eigenvalues.min() < -EIGENVALUE_TOLERANCE * max(eigenvalues.max(), 1e-12):
+        raise ValueError(f"the covariance matrix is not positive semidefinite (eigenvalue {eigenvalues.min()})")
     return np.clip(eigenvalues, 0, None)
 
 

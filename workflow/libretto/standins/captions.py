@@ -12,22 +12,10 @@ _ITALIAN = (
 )
 _PLAIN = ((80, "Slow"), (120, "Moderate tempo"), (160, "Fast"), (1000, "Very fast"))
 _DURATIONS = ((30, "Short fragment"), (120, "Short song"), (300, "Song"), (100_000, "Long piece"))
-_GENRE_NAMES = {
-    "hiphop": "hip-hop",
-    "bossanova": "bossa nova",
-    "easylistening": "easy listening",
-    "children": "children's",
-}
+_GENRE_NAMES = {"easylistening": "easy listening"}
 _FEELINGS = {
-    **{"film": "cinematic", "game": "playful", "summer": "summery", "space": "spacious"},
-    **{
-        "christmas": "Christmas-like",
-        "party": "festive",
-        "fun": "funny",
-        "nature": "pastoral",
-        "travel": "adventurous",
-    },
-    **{"dream": "dreamy", "ballad": "tender", "action": "thrilling", "love": "loving"},
+    **{"film": "cinematic", "summer": "summery", "space": "spacious", "party": "festive", "fun": "funny"},
+    **{"travel": "adventurous", "dream": "dreamy", "action": "thrilling", "love": "loving"},
 }
 
 

@@ -465,15 +465,15 @@ def _trim(notes: list[Note]) -> list[Note]:
     return kept
 
 
-def to_midi(piece: Piece, take: int = 0) -> bytes:
-    """`piece` as a MIDI file (type 1) with a conductor's track; the take's number is in a text event of six digits."""
+def to_midi(piece: Piece) -> bytes:
+    """`piece` as a MIDI file (type 1) with a conductor's track; a text event holds `take 000000`, to be numbered."""
     file = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT)
     numerator, denominator = map(int, piece.metre.split("/"))
     tonic, mode = piece.key.split()
     conductor = mido.MidiTrack()
     conductor += [
         mido.MetaMessage("track_name", name=f"{piece.style.name} in {piece.key}"),
-        mido.MetaMessage("text", text=f"take {take:06d}"),
+        mido.MetaMessage("text", text="take 000000"),
         mido.MetaMessage("time_signature", numerator=numerator, denominator=denominator),
         mido.MetaMessage("key_signature", key=tonic + ("m" if mode == "minor" else "")),
         mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(piece.tempo)),

@@ -7,6 +7,7 @@ import json
 import random
 import tarfile
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from libretto.standins.captions import midicaps_row
@@ -137,8 +138,8 @@ def _first_notes(piece: Piece, count: int) -> Piece:
 def _with_programs(piece: Piece, programs: range) -> Piece:
     """A piece whose notes go from one program to the next: more instruments than the tokenizer's filter allows."""
     notes = [note for part, note in _in_order(piece) if part.program != DRUMS]
-    share = -(-len(notes) // len(programs))
-    parts = [Part("lead", program, notes[i * share : (i + 1) * share]) for i, program in enumerate(programs)]
+    cuts = [len(notes) * i // len(programs) for i in range(len(programs) + 1)]
+    parts = [Part("lead", program, notes[i:j]) for program, (i, j) in zip(programs, pairwise(cuts), strict=True)]
     return replace(piece, parts=parts)
 
 

@@ -20,7 +20,6 @@ _QUALITIES = {  # by case of the numeral and suffix: intervals over the root, su
     (False, "7"): ((0, 3, 7, 10), "m7"),
     (True, "M7"): ((0, 4, 7, 11), "maj7"),
     (False, "h7"): ((0, 3, 6, 10), "m7b5"),
-    (False, "o"): ((0, 3, 6), "dim"),
 }
 
 

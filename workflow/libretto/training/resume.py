@@ -27,7 +27,7 @@ FINISHED = "finished"  # in a training's folder: its result, once it is whole
 LOCK = "lock"  # beside the folders of a variant's trainings: held by the one that runs
 LOCK_WAIT = 180  # seconds: an NFS server keeps a dead node's lock until its lease ends, 90 s by Linux's default
 LOCK_RETRY = 5  # seconds
-KEPT = 2  # checkpoints: a kill may cut off the newest, or it may be damaged
+MAX_CHECKPOINTS = 2  # checkpoints: a kill may cut off the newest, or it may be damaged
 
 logger = logging.getLogger("libretto")
 
@@ -108,8 +108,8 @@ def _is_marked(checkpoint: Path) -> bool:
     return any(name.endswith(".safetensors") for name in _read_mark(checkpoint) or {})
 
 
-def damage(folder: Path) -> str | None:
-    """What is wrong with a folder that was marked complete, in words; None if all its files are what was written."""
+def find_damage(folder: Path) -> str | None:
+    """What is wrong with a folder marked as complete; None if every file has its recorded size and SHA-256."""
 
     def check(name: str, expected: dict) -> str | None:
         path = folder / name
@@ -172,7 +172,7 @@ def remove_damaged(folder: Path) -> None:
             marked.append(path)
     damaged = {}
     for path in marked:
-        if not (problem := damage(path)):
+        if not (problem := find_damage(path)):
             break
         damaged[path] = problem
     else:
@@ -186,8 +186,8 @@ def remove_damaged(folder: Path) -> None:
 
 
 def remove_old(folder: Path) -> None:
-    """Remove all checkpoints but the newest `KEPT`."""
-    for path in _newest_first(folder)[KEPT:]:
+    """Remove all checkpoints but the newest `MAX_CHECKPOINTS`."""
+    for path in _newest_first(folder)[MAX_CHECKPOINTS:]:
         remove(path)
 
 

@@ -193,7 +193,7 @@ class MusicTrainer(Trainer):
         return self.optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The HF Trainer's, and a count of the tokens learned from."""
+        """The HF Trainer's loss; also counts the trained tokens."""
         self.tokens = self.tokens.to(num_items_in_batch.device)
         self.tokens += num_items_in_batch / self.current_gradient_accumulation_steps
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)

@@ -15,7 +15,7 @@ from libretto.audio.embeddings.base import Embedder
 from libretto.audio.embeddings.weights import check_weights, tokenizers_of_laion_clap, untrusted_weights
 from libretto.models.device import select_device
 
-SHORTEST = 400 + 95 * 160  # samples of one example: 96 windows of 25 ms every 10 ms
+MIN_SAMPLES = 400 + 95 * 160  # samples of one example: 96 windows of 25 ms every 10 ms
 
 
 class VGGish(Embedder):
@@ -35,7 +35,7 @@ class VGGish(Embedder):
     @torch.no_grad()
     def embed(self, audio, sample_rate):
         """See `Embedder.embed`."""
-        audio = np.pad(audio, (0, max(0, SHORTEST - len(audio))))
+        audio = np.pad(audio, (0, max(0, MIN_SAMPLES - len(audio))))
         return self._model(waveform_to_examples(audio, sample_rate).to(self._device)).cpu().numpy()
 
 

@@ -1,7 +1,7 @@
 import re
 from types import SimpleNamespace
 
-from libretto.provenance.rule_records import describe_rules, describe_sources
+from libretto.provenance.rules import describe_rules, describe_sources
 
 CONFIG = {
     "sources": {
