@@ -1,5 +1,5 @@
 # `make demo` and `make test` do their own set-up, on Debian or Ubuntu with Python 3.11 or 3.12; called again they skip what is there.
-.PHONY: help demo test test-fast env venv system test-system lock format clean
+.PHONY: help demo song test test-fast env venv system test-system lock format clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -26,6 +26,14 @@ demo: env ## run the whole pipeline, small, on this machine's CPU; ends with the
 	@echo "Listen and look:      results/demo/report/index.html"
 	@echo "Where it came from:   results/demo/provenance/ro-crate-metadata.json"
 	@echo "What it cost:         results/demo/cost.csv"
+
+song: env ## let the demo's models compose: make song PROMPT="a calm waltz for harp and strings"
+	@[ -n "$$PROMPT" ] || { echo 'Say what to compose: make song PROMPT="a calm waltz for harp and strings"' >&2; exit 1; }
+	.venv/bin/snakemake --profile demo compose \
+	  --config "prompts=$$(.venv/bin/python -c 'import json, os; print(json.dumps([os.environ["PROMPT"]]))')"
+	@echo
+	@echo "Listen and look:      results/demo/compose/index.html"
+	@ls results/demo/compose/samples/*/*
 
 test: env test-system ## run all checks and tests, with a short form of the demo and a Slurm cluster on this machine
 	$(PYTEST)

@@ -22,6 +22,7 @@ include: "workflow/rules/generation.smk"
 include: "workflow/rules/audio.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/compose.smk"
 include: "workflow/rules/provenance.smk"
 
 
@@ -36,3 +37,8 @@ rule all:
 rule sweep:
     input:
         "<run>/sweep/table.csv",
+
+
+rule compose:
+    input:
+        "<run>/compose/index.html",

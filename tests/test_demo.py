@@ -1,13 +1,19 @@
 """`snakemake --profile demo` in a fresh copy of the checkout, with a shorter experiment: every step, end to end."""
 
+import html
 import json
+import pathlib
 import re
 
+import mido
 import pandas as pd
 import pytest
+import yaml
 
-from tests.checkout import dry_run
+from tests.checkout import dry_run, job_counts, snakemake
 from tests.test_workflow import SYSTEMS as ROWS
+
+PROMPTS = ["A calm waltz for harp & strings.", "Drums."]
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
@@ -82,6 +88,29 @@ def test_the_pages_links_lead_somewhere(demo):
     assert local
     assert not [link for link in local if not (page.parent / link).exists()]
     assert not re.search(r'src="https?:', page.read_text()), "the page must not need the network"
+
+
+def test_prompts_of_ones_own_are_composed_with_the_instruments_wanted(demo):
+    """For two systems, to save time."""
+    others = dict.fromkeys(("amt-weighted", "llama-3b", "llama-3b-amt"))
+    ours = {"prompts": PROMPTS, "variants": {**others, "llama-1b": {"temperatures": [1.0]}}}
+    (demo / "ours.yaml").write_text(yaml.safe_dump({**ours, "sampling": {"instruments": [0, "drums"]}}))
+    run = snakemake(demo, "--profile", "demo", "--configfile", "demo/experiment.yaml", "ours.yaml", "--", "compose")
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert all(rule.startswith("compose") for rule in job_counts(run.stdout).keys() - {"total"})
+    folder, systems = demo / "results/demo/compose", {"amt-t1.0", "llama-1b-t1.0"}
+    files = sorted((folder / "midi").rglob("*.mid"))
+    assert {path.parent.name for path in files} == systems
+    for path in files:
+        messages = [message for track in mido.MidiFile(path).tracks for message in track]
+        assert {message.program for message in messages if message.type == "program_change"} <= {0}
+        assert {message.channel for message in messages if message.type == "note_on"} <= {0, 9}
+    page = (folder / "index.html").read_text()
+    assert [page.count(html.escape(prompt)) for prompt in PROMPTS] == [1, 1]
+    links = re.findall(r'(?:src|href)="([^"#]+)"', page)
+    assert {pathlib.PurePath(link).parent.name for link in links} == systems
+    assert all((folder / link).exists() for link in links)
+    assert len(links) == 2 * len(files)
 
 
 def test_a_second_call_has_nothing_to_do(demo):

@@ -8,6 +8,7 @@ from libretto.config.jobs import (
     command_options,
     generating_models,
     generating_settings,
+    sampling_settings,
     scored_files,
     text_settings,
     training_models,
@@ -97,3 +98,13 @@ def test_a_generation_depends_on_the_kind_of_model_and_not_on_its_training(confi
     assert settings["variant"] == {"family": "llama"}
     assert settings["text"].keys() == LLAMAS_TEXT
     assert generating_settings(config, rows["amt-unconditional-t1.0"]) is None
+
+
+def test_a_variant_samples_in_its_own_way_and_trains_as_before(config):
+    before = variant_settings(config, "llama-1b")
+    config["variants"]["llama-1b"]["sampling"] = {"constraint": "grammar"}
+    rows = systems(config)
+    assert sampling_settings(config, rows["llama-1b-t1.1"]) == config["sampling"] | {"constraint": "grammar"}
+    assert sampling_settings(config, rows["llama-3b-t1.1"]) == config["sampling"]
+    assert sampling_settings(config, rows["amt-unconditional-t1.0"]) == config["sampling"]
+    assert variant_settings(config, "llama-1b") == before

@@ -7,7 +7,13 @@ from scipy import linalg
 from libretto.scores.clap import clap_score
 from libretto.scores.frechet import fad, fad_sub, frechet_distance
 from libretto.scores.mean import mean_and_sem
-from libretto.scores.notes import described_instruments, instruments_of, note_scores, precision_recall_f1
+from libretto.scores.notes import (
+    described_instruments,
+    instruments_of,
+    note_scores,
+    precision_recall_f1,
+    time_scores,
+)
 from libretto.tokens.vocab import DURATION_OFFSET, NOTE_OFFSET, PITCHES, SEPARATOR
 
 RANDOM = np.random.default_rng(0)
@@ -134,6 +140,22 @@ def test_precision_recall_f1(sounding, described, expected):
     assert precision_recall_f1(set(sounding), set(described)) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("onsets", "expected"),
+    [
+        ([], (0, 1, 0)),
+        ([50] * 64, (0, 1, 1)),
+        ([50] * 65, (1, 1, 1)),  # time has stopped
+        ([0, 199], (0, 1, 2)),
+        ([300, 300, 500], (0, 0, 2)),
+        ([*range(0, 1000, 10), *[1000] * 70], (1, 0, 101)),
+    ],
+)
+def test_time_scores(onsets, expected):
+    events = np.array([(onset, 10, 60) for onset in onsets], dtype=int).reshape(-1, 3)
+    assert time_scores(events) == expected
+
+
 def test_note_scores():
     samples = [
         {"prompt_lmd_id": "a", "tokens": tokens(0, 73), "n_events": 2, "n_invalid": 2},
@@ -146,6 +168,7 @@ def test_note_scores():
     assert scores["notes_per_sample"] == 1
     assert scores["notes_per_sample_sem"] == pytest.approx(math.sqrt(2 / 3) / 2)
     assert scores["invalid_share"] == pytest.approx((0.5 + 0 + 0) / 3)  # nothing was tried in the empty sample
+    assert (scores["crowded_share"], scores["short_share"], scores["onsets_per_sample"]) == (0, 1, 3 / 4)
     assert scores["n_instruments"] == 3
     assert scores["n_unknown_instrument_names"] == 1
     assert scores["instrument_precision"] == pytest.approx((1 / 2 + 1 + 0) / 3)

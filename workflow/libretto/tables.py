@@ -68,6 +68,9 @@ TOKENS = pa.schema(
 # data/splits/{split}.parquet.
 CHUNKS = pa.schema({"lmd_id": pa.string(), "caption": pa.string(), "chunks": pa.list_(pa.list_(pa.uint16()))})
 
+# compose/prompts.parquet.
+PROMPTS = pa.schema({"lmd_id": pa.string(), "caption": pa.string()})
+
 # data/songs.parquet: a row per tokenized song. `dropped` is why it is in no split; `duplicate` says whether an
 # earlier split has the same song, by its MIDI's bytes ("bytes") or else by its tokens ("tokens").
 SONGS = pa.schema(

@@ -1,6 +1,6 @@
 """Section 5.1, inference: a piece of music for each of the first test descriptions, per system; and the ground truth."""
 
-from libretto.config.jobs import generating_models, generating_settings
+from libretto.config.jobs import generating_models, generating_settings, sampling_settings
 
 
 rule generate:
@@ -25,7 +25,7 @@ rule generate:
         runtime=240,
     params:
         settings=lambda wildcards: generating_settings(config, SYSTEMS[wildcards.system]),
-        sampling=config["sampling"],
+        sampling=lambda wildcards: sampling_settings(config, SYSTEMS[wildcards.system]),
         temperature=lambda wildcards: SYSTEMS[wildcards.system].temperature,
         seed=config["seed"],
         # Outside the outputs, which Snakemake deletes when a job fails or starts again.

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 TEMPLATES = "workflow/templates"
-PAGE_TEMPLATES = [f"{TEMPLATES}/style.css", f"{TEMPLATES}/scores.html"]
+PAGE_TEMPLATES = [f"{TEMPLATES}/{name}" for name in ("style.css", "scores.html", "samples.html")]
 
 HEARD_AS = [system.heard_as for system in SYSTEMS.values()]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from libretto.config.sources import source_path
 from libretto.config.sweep import sweep_points, sweep_training
 from libretto.config.systems import FAD_REFERENCE, System
+from libretto.errors import InputError
 
 
 def _text_model(config: dict, variant: str) -> str:
@@ -37,7 +38,9 @@ def text_settings(config: dict, family: str) -> dict:
 
 def variant_settings(config: dict, variant: str) -> dict:
     """What defines a variant's training: `variant` and `text` of the config, and `seed`."""
-    settings = {key: value for key, value in config["variants"][variant].items() if key != "temperatures"}
+    settings = {
+        key: value for key, value in config["variants"][variant].items() if key not in ("temperatures", "sampling")
+    }
     text = text_settings(config, settings["family"]) | {"description_dropout": config["text"]["description_dropout"]}
     return {"variant": settings, "text": text, "seed": config["seed"]}
 
@@ -65,6 +68,23 @@ def generating_settings(config: dict, system: System) -> dict | None:
     variant = config["variants"][system.variant]
     kind = {key: variant[key] for key in ("family", "text_states") if key in variant}
     return {"variant": kind, "text": text_settings(config, variant["family"])}
+
+
+def sampling_settings(config: dict, system: System) -> dict:
+    """The section `sampling`, with what the system's variant, or `unconditional`, has of its own."""
+    own = config["variants"][system.variant] if system.variant else config["unconditional"]
+    return config["sampling"] | own.get("sampling", {})
+
+
+def composed_prompts(config: dict) -> list[str]:
+    """The prompts of one's own.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not config["prompts"]:
+        raise InputError("there is nothing to compose: add --config 'prompts=[\"a calm waltz for harp and strings\"]'")
+    return config["prompts"]
 
 
 def scored_files(config: dict, system: System, run: str) -> dict[str, str]:

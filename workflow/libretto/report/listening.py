@@ -1,11 +1,14 @@
 """The listening page: for the first prompts of the test set, what every system made of them, to hear and to see."""
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
+from libretto.audio.manifest import read_renderings
 from libretto.config.systems import System
 from libretto.report.piano_roll import Roll, piano_roll
 from libretto.tokens.instruments import INSTRUMENT_NAMES, midicaps_name
@@ -61,14 +64,66 @@ class Sample:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A description, what MidiCaps knows about its song, the instruments it asks for, and all systems' samples."""
+    """A description, what MidiCaps knows about its song, the instruments it asks for, and all systems' samples.
+
+    One's own prompts have no song: `lmd_id` is None, and nothing is known.
+    """
 
     number: int
-    lmd_id: str
+    lmd_id: str | None
     text: str
     facts: list[tuple[str, str]]
     wanted: list[str]
     samples: list[Sample] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Music:
+    """A system's music: the rows of its tokens.parquet, its folders of MIDI and audio, and when each audio begins."""
+
+    samples: pd.DataFrame
+    midi: Path
+    audio: Path
+    audio_starts: Mapping[int, float]
+
+    def copy(self, index: int, folder: Path) -> dict[str, str]:
+        """Copy a sample's files beside the page, so that its folder can be moved.
+
+        Args:
+            index: of the sample.
+            folder: where to; created if there is something to copy.
+
+        Returns:
+            The links `audio` and `midi` from the page, which lies two folders above; each only if the file exists.
+        """
+        links = {}
+        for kind, source in (("audio", self.audio / f"{index:04d}.flac"), ("midi", self.midi / f"{index:04d}.mid")):
+            if source.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, folder / source.name)
+                links[kind] = f"{folder.parent.name}/{folder.name}/{source.name}"
+        return links
+
+
+def read_music(
+    systems: Sequence[System],
+    samples: Sequence[str],
+    midi: Sequence[str],
+    audio: Sequence[str],
+    audio_lists: Sequence[str],
+) -> dict[str, Music]:
+    """Each system's music by its name, from the paths of its files and folders in the order of the systems."""
+    return {
+        system.name: Music(
+            pd.read_parquet(tokens),
+            Path(midi_folder),
+            Path(audio_folder),
+            {rendering.index: rendering.start_s for rendering in read_renderings(audio_list)},
+        )
+        for system, tokens, midi_folder, audio_folder, audio_list in zip(
+            systems, samples, midi, audio, audio_lists, strict=True
+        )
+    }
 
 
 def by_notes(heard: Counter) -> list[str]:
@@ -130,6 +185,28 @@ def _facts(song: pd.Series) -> list[tuple[str, str]]:
 
 def _list(value: Iterable[str] | None) -> list[str]:
     return [] if value is None else list(value)
+
+
+def add_music(
+    prompt: Prompt,
+    places: Mapping[str, int],
+    systems: Sequence[System],
+    music: Mapping[str, Music],
+    folder: Path,
+) -> None:
+    """Append the prompt's sample of every system, and copy the files that the page plays.
+
+    Args:
+        prompt: gets the samples.
+        places: by system, the row of its samples.
+        systems: in the order of the page.
+        music: of each system.
+        folder: beside the page, for the files.
+    """
+    rows = {name: music[name].samples.iloc[place] for name, place in places.items()}
+    links = {name: music[name].copy(int(row["index"]), folder / name) for name, row in rows.items()}
+    starts = {name: music[name].audio_starts.get(int(row["index"]), 0.0) for name, row in rows.items()}
+    add_samples(prompt, rows, systems, links, starts)
 
 
 def add_samples(

@@ -13,6 +13,10 @@ from libretto.report.table import embedding_of
 DASH = "—"
 LARGE = 100  # from here on a score is shown with one decimal: FAD's scale is that of its embedding
 NOT_MEASURED = "not measured"
+STANDINS_NOTE = (
+    "This run used stand-ins for some or all of its sources: a small composed corpus, tiny models. Its figures show "
+    "that every step of the pipeline works; they say nothing about how good the paper's models are."
+)
 
 tabulate.MIN_PADDING = 0  # by default, headings are two characters wider than they need to be
 
@@ -57,6 +61,9 @@ def scores(embedding: str) -> tuple[Score, ...]:
         Score("… random text", "val_loss_music_random_text", None, None, 3, False),
         Score("Notes / sample", "notes_per_sample", "notes_per_sample_sem", None, 1, False),
         Score("Invalid events", "invalid_share", "invalid_share_sem", "lower", 3, False),
+        Score("Crowded", "crowded_share", "crowded_share_sem", "lower", 3, False),
+        Score("Short", "short_share", "short_share_sem", "lower", 3, False),
+        Score("Onsets / sample", "onsets_per_sample", "onsets_per_sample_sem", None, 1, False),
         Score("Instr. precision", "instrument_precision", "instrument_precision_sem", "higher", 3, False),
         Score("Instr. recall", "instrument_recall", "instrument_recall_sem", "higher", 3, False),
         Score("Instr. F1", "instrument_f1", "instrument_f1_sem", "higher", 3, False),
@@ -74,10 +81,7 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
     embedding = embedding_of(table)
     sentences = []
     if standins:
-        sentences.append(
-            "This run used stand-ins for some or all of its sources: a small composed corpus, tiny models. Its figures "
-            "show that every step of the pipeline works; they say nothing about how good the paper's models are."
-        )
+        sentences.append(STANDINS_NOTE)
     sentences.append(
         "Columns 'paper' are from the paper's Table 3. A dash means: not defined for this system, no audible sample, "
         "or (FAD-sub) fewer audible samples than one draw needs. ± is the standard error of the mean; n counts the "
@@ -104,6 +108,8 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         "The validation losses of the two families cannot be compared: Llama's is over text and music. 'Val loss, "
         "music' is over the music alone in both; '… random text' is the same loss with another song's description: "
         "a larger gap means more use of the text.",
+        "Crowded is the share of samples in which more than 64 notes begin at one time, short the share of those whose "
+        "notes all begin within two seconds: the paper saw such samples from Llama at a temperature of 1.0.",
         "Instrument (instr.) precision, recall and F1 compare what sounds with a description's instruments. A "
         "description names five at most, so music with more cannot reach a precision of 1.",
     ]

@@ -8,7 +8,10 @@ import pandas as pd
 from libretto.config.embeddings import PAPER_EMBEDDING
 from libretto.errors import InputError
 
-NOTE_SCORES = ("notes_per_sample", "invalid_share", "instrument_precision", "instrument_recall", "instrument_f1")
+NOTE_SCORES = (
+    *("notes_per_sample", "invalid_share", "crowded_share", "short_share", "onsets_per_sample"),
+    *("instrument_precision", "instrument_recall", "instrument_f1"),
+)
 
 # The names in metrics/{system}.json that every table has, in this order; further names of the files come after them.
 METRICS = (

@@ -1,4 +1,4 @@
-"""Scores of a system's notes: how many, the share of invalid events, and the instruments that were asked for."""
+"""Scores of a system's notes: how many, how many invalid, whether time advances, and the instruments asked for."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,10 @@ import numpy as np
 from libretto.scores.mean import mean_and_sem
 from libretto.tokens.instruments import INSTRUMENT_NAMES, midicaps_name
 from libretto.tokens.reference import valid_events
-from libretto.tokens.vocab import PITCHES
+from libretto.tokens.vocab import PITCHES, TICKS_PER_SECOND
+
+CROWD = 64  # notes that begin at once; more are taken for a model whose time has stopped
+SHORT = 2 * TICKS_PER_SECOND  # ticks between the first and the last onset
 
 
 def instruments_of(tokens: Sequence[int]) -> set[str]:
@@ -33,6 +36,21 @@ def precision_recall_f1(sounding: set[str], described: set[str]) -> tuple[float,
     return precision, hits / len(described), 2 * hits / (len(sounding) + len(described))
 
 
+def time_scores(events: np.ndarray) -> tuple[float, float, int]:
+    """Whether time advances in a sample: the paper saw samples in which it does not (section 5.1).
+
+    Args:
+        events: int [n, 3] of onset in ticks, duration in ticks, and note.
+
+    Returns:
+        1.0 if more than 64 notes begin at one time, else 0.0; 1.0 if all begin within two seconds, else 0.0 (an empty
+        sample does); and how many different onsets there are.
+    """
+    onsets, counts = np.unique(events[:, 0], return_counts=True)
+    short = len(onsets) == 0 or onsets[-1] - onsets[0] < SHORT
+    return float(counts.max(initial=0) > CROWD), float(short), len(onsets)
+
+
 def note_scores(samples: Sequence[Mapping], summaries: Mapping[str, Sequence[str]]) -> dict:
     """Scores of the notes.
 
@@ -42,11 +60,15 @@ def note_scores(samples: Sequence[Mapping], summaries: Mapping[str, Sequence[str
 
     Returns:
         Mean and SEM over samples of: notes per sample; the share of invalid events (over samples with any event);
-        precision, recall and F1 of the instruments (over samples whose description names one that we know). And how
-        many samples the last is over, and how often a description names an instrument that we do not know.
+        what `time_scores` gives, as `crowded_share`, `short_share` and `onsets_per_sample`; precision, recall and F1
+        of the instruments (over samples whose description names one that we know). And how many samples the last is
+        over, and how often a description names an instrument that we do not know.
     """
     shares = [row["n_invalid"] / total for row in samples if (total := row["n_events"] + row["n_invalid"])]
     columns = {"notes_per_sample": [row["n_events"] for row in samples], "invalid_share": shares}
+    times = [time_scores(valid_events(row["tokens"])[0]) for row in samples]
+    for position, name in enumerate(("crowded_share", "short_share", "onsets_per_sample")):
+        columns[name] = [scores[position] for scores in times]
     triples, unknown = [], 0
     for row in samples:
         described, others = described_instruments(summaries[row["prompt_lmd_id"]] or [])
