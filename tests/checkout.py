@@ -32,9 +32,9 @@ def shorten(checkout: Path) -> None:
     """Make the demo's experiment in `checkout` a short one, for tests that ask whether and not how well it works."""
     path = checkout / "demo/experiment.yaml"
     experiment = yaml.safe_load(path.read_text())
-    experiment["standins"] = {"amt_steps": 60}
+    experiment["standins"] = {"amt_steps": 40}
     for variant in experiment["variants"].values():
-        variant["training"] |= {"max_steps": 70, "eval_steps": 35}
+        variant["training"] |= {"max_steps": 50, "eval_steps": 25}
     experiment["sampling"]["max_new_tokens"] = 90
     path.write_text(yaml.safe_dump(experiment, sort_keys=False))
 

@@ -41,7 +41,7 @@ def call(splits, amt_folder, llama_folder):
         variants["killed-amt"]["text_encoder"] = "tiny-llama"
         models = {"tiny-amt": {"path": amt_folder}, "tiny-llama": {"path": llama_folder}}
         sources = {**dict.fromkeys(("lmd", "midicaps", "soundfont"), SOURCE), "models": models}
-        experiment = {"run": "kill", "sources": sources, "text": TEXT, "variants": variants}
+        experiment = {"run": "kill", "checkpoint_minutes": 0, "sources": sources, "text": TEXT, "variants": variants}
         (folder / "experiment.json").write_text(json.dumps(experiment))
         files = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(ROOT / "config.yaml"), "experiment.json"]
         options = ["--cores", "2", "--set-threads", "train=1", "--allowed-rules", "train"]

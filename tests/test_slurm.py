@@ -16,12 +16,17 @@ import pytest
 from tests.checkout import copy_checkout, shorten, snakemake
 from tests.slurm_cluster import NoSlurmError, finished_jobs, slurm_cluster
 
-DONE = ("results/standins", "results/demo/data", ".snakemake/metadata")  # what the run has when Slurm takes over
+# What the run has when Slurm takes over: data, and FAD's reference set.
+DONE = (
+    *("results/standins", "results/demo/data", ".snakemake/metadata"),
+    *(f"results/demo/{name}/background" for name in ("samples", "audio", "embeddings")),
+)
+REFERENCE_LIST = "results/demo/audio/background.csv"
 SYSTEM = "llama-1b-t1.0"  # one system, to save time; none depends on another
 SCORES = f"results/demo/metrics/{SYSTEM}.json"
 TOKENS = f"results/demo/samples/{SYSTEM}/tokens.parquet"
 GPU_RULES = {"train", "validate", "generate", "embed_fad"}
-CPU_RULES = {"ground_truth_samples", "render", "score"}
+CPU_RULES = {"render", "score"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("demo")]
 
@@ -48,6 +53,7 @@ def through_slurm(cluster, demo, tmp_path_factory):
     shorten(checkout)
     for name in DONE:
         shutil.copytree(demo / name, checkout / name)
+    shutil.copy2(demo / REFERENCE_LIST, checkout / REFERENCE_LIST)
     run = snakemake(
         checkout,
         *("--profile", "slurm", "--configfile", "demo/experiment.yaml"),

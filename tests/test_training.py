@@ -46,11 +46,11 @@ def songs(splits, tmp_path):
     return {name: load_split(splits[name], str(tmp_path / "cache")) for name in ("train", "valid")}
 
 
-def run(variant, songs, settings, folder, seed=0, **options):
+def run(variant, songs, settings, folder, seed=0, checkpoint_minutes=0, **options):
     n_items = settings["max_steps"] * settings["batch_size"]
     train_set = TrainingChunks(songs["train"], n_items, variant.prompter, 0.5, seed)
     valid_set = MiddleChunks(songs["valid"], variant.prompter)
-    return trainer.train(variant, train_set, valid_set, settings, seed, folder, **options)
+    return trainer.train(variant, train_set, valid_set, settings, seed, folder, checkpoint_minutes, **options)
 
 
 def weights(variant):
@@ -563,7 +563,17 @@ def command(family, folder, splits, amt_folder, llama_folder, launcher=(sys.exec
     }
     options = [text for name, path in files.items() for text in (f"--{name}", str(path))]
     script = str(ROOT / "workflow" / "scripts" / "train.py")
-    return [*launcher, script, "--settings", json.dumps(config), "--code", "tested", *options]
+    return [
+        *launcher,
+        script,
+        "--settings",
+        json.dumps(config),
+        "--code",
+        "tested",
+        "--checkpoint-minutes",
+        "0",
+        *options,
+    ]
 
 
 def start(arguments):

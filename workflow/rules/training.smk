@@ -39,6 +39,7 @@ rule train:
     params:
         settings=lambda wildcards: json.dumps(variant_settings(config, wildcards.variant), sort_keys=True),
         checkpoints=lambda wildcards: f"results/{config['run']}/checkpoints/{wildcards.variant}",
+        checkpoint_minutes=config["checkpoint_minutes"],
         init_from=lambda wildcards, input: command_options({"init-from": input.get("init_from")}),
         results=lambda wildcards, output: command_options(dict(output.items())),
         code=code("train.py"),
@@ -57,7 +58,8 @@ rule train:
         exec $launcher "$LIBRETTO_SCRIPTS/train.py" --settings {params.settings:q} --code {params.code} \
             --train {input.train:q} --valid {input.valid:q} \
             --base {input.base:q} --text-model {input.text_model:q} {params.init_from} \
-            --checkpoints {params.checkpoints:q} {params.results} --log-file {log:q}
+            --checkpoints {params.checkpoints:q} --checkpoint-minutes {params.checkpoint_minutes} \
+            {params.results} --log-file {log:q}
         """
 
 

@@ -74,7 +74,8 @@ def run_training(args, settings, folder):
     )
     valid_set = MiddleChunks(load_split(args.valid, cache), variant.prompter)
     may_diverge = args.model is None  # in a search, that is a result too
-    return train(variant, train_set, valid_set, training, settings["seed"], folder, may_diverge)
+    seed, minutes = settings["seed"], args.checkpoint_minutes
+    return train(variant, train_set, valid_set, training, seed, folder, minutes, may_diverge)
 
 
 if __name__ == "__main__":
@@ -89,6 +90,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--checkpoints", type=Path, required=True, help="folder for what resuming needs; the result is kept there too"
     )
+    parser.add_argument("--checkpoint-minutes", type=float, required=True, help="between two checkpoints, at least")
     for name in ("model", "tensorboard"):
         parser.add_argument(f"--{name}", type=Path, help="folder to write at the end; left out in a search")
     for name in ("best", "history"):

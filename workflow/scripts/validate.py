@@ -15,11 +15,10 @@ from libretto.models.batches import MiddleChunks, load_split
 from libretto.models.device import select_device
 from libretto.models.variants import make_variant, trained_model
 from libretto.seeds import derangement, stable_seed
-from libretto.training.validation import validation_loss
+from libretto.training.validation import BATCH, validation_loss
 
 start_log(snakemake.log[0])
 settings = snakemake.params.settings
-training = settings["variant"]["training"]
 model = trained_model(settings["variant"], snakemake.input.model, torch.float32)
 model.set_attn_implementation(CAUSAL)
 variant = make_variant(model, settings["variant"], settings["text"], snakemake.input.text_model, select_device())
@@ -30,8 +29,8 @@ with tempfile.TemporaryDirectory(dir=snakemake.resources.tmpdir) as cache:
         validation_loss(
             variant,
             MiddleChunks(songs, variant.prompter, described),
-            training["micro_batch_size"],
-            training["precision"] == "bf16",
+            BATCH,
+            settings["variant"]["training"]["precision"] == "bf16",
         )
         for described in (None, others)
     )

@@ -181,8 +181,15 @@ def remove_damaged(folder: Path) -> None:
             raise InputError(f"no whole checkpoint is left ({problems}). Remove {folder} to train from the start")
     for path, problem in damaged.items():
         logger.warning("%s: %s. Falling back to the previous checkpoint", path, problem)
+        for kept in folder.glob("best-*"):  # its weights may be the same file: it is kept again at the same step
+            if not _inodes(kept).isdisjoint(_inodes(path)):
+                remove(kept)
         (path / MARK).unlink()  # first: training must not resume from a folder that cannot be removed
         remove(path)
+
+
+def _inodes(folder: Path) -> set[int]:
+    return {path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
 
 
 def remove_old(folder: Path) -> None:

@@ -13,17 +13,19 @@ from pathlib import Path
 import torch
 from torch import distributed
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
+from transformers.trainer import TRAINING_ARGS_NAME
 
 from libretto.errors import InputError
 from libretto.files import follow_umask
 from libretto.models.attention import CAUSAL
 from libretto.models.batches import MiddleChunks, TrainingChunks
 from libretto.models.variants import Variant
-from libretto.training.result import keep_if_best, merge_log
-from libretto.training.resume import mark_complete, newest_complete, remove_damaged, remove_old
-from libretto.training.validation import validation_loss
+from libretto.training.result import best_model, keep_if_best, merge_log, read_scores
+from libretto.training.resume import link_tree, mark_complete, newest_complete, remove_damaged, remove_old
+from libretto.training.validation import BATCH, validation_loss
 
 LOG_STEPS = 10
+STOP_STEPS = 10  # with several processes, how often they ask each other whether to stop
 TERMINATED = 143  # the exit status of a process that SIGTERM ends
 
 logger = logging.getLogger("libretto")
@@ -36,6 +38,7 @@ def train(
     settings: dict,
     seed: int,
     folder: Path,
+    checkpoint_minutes: float,
     may_diverge: bool = False,
 ) -> list[dict]:
     """Train `variant`, or resume an interrupted training of it; exits with status 143 after SIGTERM.
@@ -49,6 +52,7 @@ def train(
         settings: the variant's section `training` of the config.
         seed: of dropout.
         folder: where checkpoints, the best model and TensorBoard events are written.
+        checkpoint_minutes: a checkpoint is written at the first validation after so many minutes.
         may_diverge: a loss that is not finite ends the training, as in a search, instead of being an error.
 
     Returns:
@@ -76,9 +80,8 @@ def train(
         arguments.eval_on_start = True
     else:
         logger.info("resuming from %s", checkpoint)
-    stopper = StopOnTerminate()
-    trainer.add_callback(stopper)
-    trainer.add_callback(MarkComplete())
+    trainer.add_callback(Checkpoints(checkpoint_minutes))
+    trainer.add_callback(StopOnTerminate())
     diverged = False
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -134,7 +137,7 @@ def training_arguments(settings: dict, seed: int, folder: Path, world: int) -> T
         eval_steps=settings["eval_steps"],
         save_strategy="steps",
         save_steps=settings["eval_steps"],
-        save_total_limit=None,  # `MarkComplete` removes old checkpoints: the Trainer goes by modification times
+        save_total_limit=None,  # `Checkpoints` removes old ones: the Trainer goes by modification times
         logging_steps=LOG_STEPS,
         logging_nan_inf_filter=False,  # it would hide them from the log, and wait for the GPU at every micro-batch
         report_to=["tensorboard"],
@@ -204,7 +207,7 @@ class MusicTrainer(Trainer):
         scores = validation_loss(
             self.variant,
             self.eval_dataset,
-            self.settings["micro_batch_size"],
+            BATCH,
             self.args.bf16,
             self.args.process_index,
             self.args.world_size,
@@ -216,6 +219,15 @@ class MusicTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _save(self, output_dir=None, state_dict=None):
+        """The HF Trainer's; but weights that have just been kept as the best are linked, not written again."""
+        kept = best_model(Path(self.args.output_dir))
+        if kept is None or read_scores(kept)["step"] != self.state.global_step:
+            return super()._save(output_dir, state_dict)
+        link_tree(kept, Path(output_dir))
+        (Path(output_dir) / "scores.json").unlink()
+        torch.save(self.args, Path(output_dir) / TRAINING_ARGS_NAME)
 
     def log(self, logs, start_time=None):
         """Add speed and memory to a training step's log.
@@ -238,8 +250,23 @@ class MusicTrainer(Trainer):
         super().log(logs, start_time)
 
 
-class MarkComplete(TrainerCallback):
-    """Marks a checkpoint once all of its files, of all processes, are written; removes old ones."""
+class Checkpoints(TrainerCallback):
+    """Writes a checkpoint at the first validation after some minutes; marks it as complete, removes old ones.
+
+    At every validation, the 60 checkpoints of a 3B model would take 2.6 TB of writing.
+
+    Args:
+        minutes: between two checkpoints.
+    """
+
+    def __init__(self, minutes: float):
+        self.seconds = 60 * minutes
+        self.saved = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """The Trainer wants to save at every validation; all processes agree on whether to."""
+        if control.should_save:
+            control.should_save = on_any_process(time.monotonic() - self.saved >= self.seconds, args.device)
 
     def on_save(self, args, state, control, **kwargs):
         """Called after a checkpoint."""
@@ -251,6 +278,7 @@ class MarkComplete(TrainerCallback):
             follow_umask(checkpoint)
             mark_complete(checkpoint)
             remove_old(folder)
+        self.saved = time.monotonic()
 
 
 class StopOnTerminate(TrainerCallback):
@@ -265,13 +293,23 @@ class StopOnTerminate(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         """All processes stop at the same step, even if the signal reached them at different ones."""
-        terminated = torch.tensor(int(self.terminated), device=args.device)
-        if distributed.is_initialized():
-            distributed.all_reduce(terminated, distributed.ReduceOp.MAX)
+        last = state.global_step == state.max_steps
+        # To ask the others is to wait for them and for the GPU.
+        asks = not distributed.is_initialized() or last or state.global_step % STOP_STEPS == 0
+        terminated = asks and on_any_process(self.terminated, args.device)
         if terminated:
             control.should_save = control.should_training_stop = True
-        if terminated or state.global_step == state.max_steps:
+        if terminated or last:
             control.should_log = True
+
+
+def on_any_process(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set on any of the training's processes."""
+    if not distributed.is_initialized():
+        return flag
+    flags = torch.tensor(int(flag), device=device)
+    distributed.all_reduce(flags, distributed.ReduceOp.MAX)
+    return bool(flags)
 
 
 def peak_memory() -> int:

@@ -10,6 +10,8 @@ from libretto.models import IGNORED
 from libretto.models.batches import MiddleChunks
 from libretto.models.variants import Variant
 
+BATCH = 16  # songs at a time; without gradients, they take less memory than a step of training
+
 
 @torch.no_grad()
 def validation_loss(
@@ -39,7 +41,8 @@ def validation_loss(
         with torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
             losses = variant.model.token_losses(**batch).double()
         music = variant.model.music_targets(batch["labels"])
-        sums += torch.stack([losses.sum(), (batch["labels"] != IGNORED).sum(), losses[music].sum(), music.sum()])
+        # Not losses[music], whose size the CPU would have to wait for.
+        sums += torch.stack([losses.sum(), (batch["labels"] != IGNORED).sum(), (losses * music).sum(), music.sum()])
     if world > 1:
         distributed.all_reduce(sums)
     loss, n, loss_music, n_music = sums.tolist()
