@@ -1,27 +1,23 @@
-"""The shapes of the real models, for random weights of their size."""
+"""The paper's variants at their real sizes, with random weights."""
 
-from transformers import LlamaConfig
+import torch
 
-from libretto.models.amt import AmtForTextToMusic, AmtTextConfig
-from libretto.models.llama import LlamaForTextToMusic, LlamaMusicConfig
-from libretto.tokens import vocab
+from libretto.models.variants import Variant
+from libretto.preflight.models import base_config, random_variant
 
-LLAMA_3_2 = {"vocab_size": 128_256, "num_key_value_heads": 8, "intermediate_size": 8192, "tie_word_embeddings": True}
-LLAMA_1B = LLAMA_3_2 | {"hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32, "head_dim": 64}
-LLAMA_3B = LLAMA_3_2 | {"hidden_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 24, "head_dim": 128}
-AMT_LARGE = {
-    "vocab_size": vocab.EMBEDDING_ROWS,
-    "n_embd": 1280,
-    "n_layer": 36,
-    "n_head": 20,
-    "activation_function": "gelu_pytorch_tanh",
-    "text_hidden_size": LLAMA_1B["hidden_size"],
-}
+AMT_LARGE = "stanford-crfm/music-large-800k"
+LLAMA_1B, LLAMA_3B = "meta-llama/Llama-3.2-1B", "meta-llama/Llama-3.2-3B"
 
-# By variant: its class, its config, and the number of trainable parameters in the paper's Table 2 (in millions).
+# Settings, pretrained model, Llama that reads the text, trainable parameters in the paper's Table 2 (in millions).
 REAL = {
-    "amt": (AmtForTextToMusic, AmtTextConfig(**AMT_LARGE), 782.8),
-    "llama-1b": (LlamaForTextToMusic, LlamaMusicConfig(**LLAMA_1B), 1465.4),
-    "llama-3b": (LlamaForTextToMusic, LlamaMusicConfig(**LLAMA_3B), 3560.3),
+    "amt": ({"family": "amt", "text_states": "last"}, AMT_LARGE, LLAMA_1B, 782.8),
+    "llama-1b": ({"family": "llama"}, LLAMA_1B, LLAMA_1B, 1465.4),
+    "llama-3b": ({"family": "llama"}, LLAMA_3B, LLAMA_3B, 3560.3),
 }
-TEXT_ENCODER = LlamaConfig(**LLAMA_1B)  # of AMT
+
+
+def make_variant(name: str, layers: int | None, device: torch.device) -> Variant:
+    """A variant of `REAL`, of all its layers or of fewer."""
+    settings, base, text_model, _ = REAL[name]
+    shapes = (base_config(model, {"hub": model}, "", layers) for model in (base, text_model))
+    return random_variant(settings, *shapes, 256, device)

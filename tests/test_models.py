@@ -109,7 +109,7 @@ def test_layer_weights_start_uniform_and_one_hot_is_that_layer(make_tiny, llama_
     last.text_prefix.projection.weight.copy_(weighted.text_prefix.projection.weight)
     text_ids = torch.tensor([[5, 6, 7, 8], [9, 10, 2, 2]])
     all_states, last_states = (
-        TextEncoder(llama_folder, every, torch.device("cpu"))(text_ids) for every in (True, False)
+        TextEncoder.from_folder(llama_folder, every, torch.device("cpu"))(text_ids) for every in (True, False)
     )
     assert all_states.shape == (2, 4, 3, 32)
 
@@ -124,7 +124,7 @@ def test_layer_weights_start_uniform_and_one_hot_is_that_layer(make_tiny, llama_
 
 @torch.no_grad()
 def test_encoder_is_frozen_and_blind_to_padding(llama_folder):
-    encoder = TextEncoder(llama_folder, False, torch.device("cpu"))
+    encoder = TextEncoder.from_folder(llama_folder, False, torch.device("cpu"))
     assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
     alone, padded = encoder(torch.tensor([[5, 6, 7]])), encoder(torch.tensor([[5, 6, 7, 2, 2], [5, 6, 7, 8, 9]]))
     torch.testing.assert_close(padded[:, :3], alone.expand(2, -1, -1), atol=1e-5, rtol=1e-5)

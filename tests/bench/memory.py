@@ -18,8 +18,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from libretto.models import loss
-from tests.bench.train import PROMPT_TOKENS, RandomSongs, make_variant
-from tests.shapes import REAL
+from libretto.preflight.models import PROMPT_TOKENS, RandomSongs
+from tests.shapes import REAL, make_variant
 
 loss.CHUNK["cpu"] = loss.CHUNK["cuda"]  # the tensors are a CPU's, but their sizes must be those on a GPU
 

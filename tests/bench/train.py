@@ -12,66 +12,18 @@ import argparse
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
-import numpy as np
 import torch
-from torch.utils.data import Dataset
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import LlamaModel
 
-from libretto.models.attention import CAUSAL
-from libretto.models.batches import collate_amt, collate_llama
-from libretto.models.device import inference_dtype, select_device
-from libretto.models.encoder import TextEncoder
-from libretto.models.variants import Variant
-from libretto.tokens import vocab
-from libretto.training.trainer import MusicTrainer, peak_memory, training_arguments
-from tests.shapes import REAL, TEXT_ENCODER
-
-PROMPT_TOKENS = 100  # a typical description with the instruction
-PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12}  # dense bf16, of the SXM data sheets
-
-
-class RandomSongs(Dataset):
-    """Prompts and full chunks of random tokens."""
-
-    def __init__(self, n_items: int):
-        self.n_items = n_items
-
-    def __len__(self) -> int:
-        return self.n_items
-
-    def __getitem__(self, index: int):
-        draws = np.random.default_rng(index)
-        music = draws.integers(0, vocab.REST, 1_024).astype(np.uint16)
-        music[0] = vocab.AUTOREGRESS
-        return draws.integers(0, 2_000, PROMPT_TOKENS).tolist(), music
-
-
-def make_variant(name: str, layers: int | None, device: torch.device) -> Variant:
-    """The model of random weights, and for AMT its text encoder."""
-    model_class, config, _ = REAL[name]
-    if layers is not None:
-        config.num_hidden_layers = layers  # GPT-2 maps it to its own n_layer
-    torch.manual_seed(0)
-    with device:
-        model = model_class(config)
-        encoder = None
-        if name == "amt":
-            encoder = TextEncoder.__new__(TextEncoder)  # its own constructor loads a checkpoint
-            encoder.model = LlamaModel._from_config(TEXT_ENCODER, dtype=inference_dtype(device))
-            encoder.model.eval().requires_grad_(False)
-            encoder.model.set_attn_implementation(CAUSAL)
-            encoder.all_layers = False
-    model.set_attn_implementation(CAUSAL)
-    collate = partial(collate_amt, pad_id=0)
-    if name != "amt":
-        collate = partial(collate_llama, pad_id=0, text_vocab_size=config.vocab_size)
-    return Variant(model, None, collate, encoder)
+from libretto.models.device import peak_memory, select_device
+from libretto.preflight.measure import describe_device
+from libretto.preflight.models import PROMPT_TOKENS, RandomSongs
+from libretto.preflight.training import operations
+from libretto.training.trainer import MusicTrainer, training_arguments
+from tests.shapes import REAL, make_variant
 
 
 def matmul_throughput(device: torch.device, dtype: torch.dtype) -> float:
@@ -86,16 +38,6 @@ def matmul_throughput(device: torch.device, dtype: torch.dtype) -> float:
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
     return 2 * n**3 / best
-
-
-def operations(trainer: MusicTrainer) -> int:
-    """Of the forward and backward pass of one sequence."""
-    batch = trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[0]]))
-    trainer.model.train()
-    with FlopCounterMode(display=False) as counter, trainer.compute_loss_context_manager():
-        trainer.model(**batch).loss.backward()
-    trainer.model.zero_grad()
-    return counter.get_total_flops()
 
 
 def main():
@@ -136,14 +78,14 @@ def main():
     achieved = per_sequence * sequences
     dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
     product = matmul_throughput(device, dtype)
-    device_name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU, one thread"
-    peak = next((flops for kind, flops in PEAK.items() if kind in device_name), None)
+    card = describe_device()
+    peak = card["peak"]
 
     n = sum(parameter.numel() for parameter in variant.model.parameters())
     print(
         f"{options.name}: {n / 1e6:.1f} M parameters, batch {options.batch_size} by {options.micro_batch_size}, {dtype}"
     )
-    print(f"device               {device_name}")
+    print(f"device               {card['device']}")
     print(f"speed                {last['tokens_per_s']:12,.0f} tokens/s ({sequences:.2f} sequences/s)")
     print(f"operations           {per_sequence / 1e12:12.2f} TFLOP a sequence, {achieved / 1e12:.2f} TFLOP/s")
     print(f"share of a product   {achieved / product:12.1%} of {product / 1e12:.2f} TFLOP/s, measured in this run")

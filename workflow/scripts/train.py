@@ -73,8 +73,8 @@ def run_training(args, settings, folder):
         settings["seed"],
     )
     valid_set = MiddleChunks(load_split(args.valid, cache), variant.prompter)
-    may_diverge = args.model is None  # in a search, that is a result too
     seed, minutes = settings["seed"], args.checkpoint_minutes
+    may_diverge = args.model is None  # in a search, that is a result too
     return train(variant, train_set, valid_set, training, seed, folder, minutes, may_diverge)
 
 
@@ -87,9 +87,7 @@ if __name__ == "__main__":
     parser.add_argument("--base", required=True, help="folder of the pretrained model")
     parser.add_argument("--text-model", required=True, help="folder of the Llama that reads the text")
     parser.add_argument("--init-from", help="folder of the AMT checkpoint whose embedding is copied")
-    parser.add_argument(
-        "--checkpoints", type=Path, required=True, help="folder for what resuming needs; the result is kept there too"
-    )
+    parser.add_argument("--checkpoints", type=Path, required=True, help="folder for resuming and for the result")
     parser.add_argument("--checkpoint-minutes", type=float, required=True, help="between two checkpoints, at least")
     for name in ("model", "tensorboard"):
         parser.add_argument(f"--{name}", type=Path, help="folder to write at the end; left out in a search")

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping
 
-from libretto.config.sources import source_path
+from libretto.config.sources import config_key, source_entry, source_path
 from libretto.config.sweep import sweep_points, sweep_training
 from libretto.config.systems import FAD_REFERENCE, System
 from libretto.errors import InputError
@@ -68,6 +68,59 @@ def generating_settings(config: dict, system: System) -> dict | None:
     variant = config["variants"][system.variant]
     kind = {key: variant[key] for key in ("family", "text_states") if key in variant}
     return {"variant": kind, "text": text_settings(config, variant["family"])}
+
+
+def preflight_models(config: dict, variant: str | None, run: str) -> dict[str, dict]:
+    """The pretrained models whose sizes a preflight needs: `base`, and for a variant `text_model`.
+
+    Args:
+        config: the experiment.
+        variant: its name in the config; None for AMT as published.
+        run: the run's folder.
+
+    Returns:
+        By role: `key` in the config, `entry` there, and `path` of the folder, which need not exist yet.
+    """
+    names = {"base": config["unconditional"]["base"]}
+    if variant is not None:
+        names = {"base": config["variants"][variant]["base"], "text_model": _text_model(config, variant)}
+    return {
+        role: {
+            "key": config_key(name),
+            "entry": source_entry(config, name),
+            "path": source_path(config, name, f"{run}/sources"),
+        }
+        for role, name in names.items()
+    }
+
+
+def preflight_settings(config: dict, system: System) -> dict:
+    """What a preflight measures with: the experiment's own settings, or with `preflight.quick` the least.
+
+    Args:
+        config: the experiment.
+        system: of a variant, or AMT as published.
+
+    Returns:
+        `variant` (its section of the config, or None), `sampling`, `max_tokens`, `chunk_tokens`, `steps`, and `layers`
+        (None for all).
+    """
+    quick = config["preflight"]["quick"]
+    variant, sampling = None, sampling_settings(config, system)
+    if system.variant is not None:
+        variant = config["variants"][system.variant]
+        if quick:
+            variant = variant | {"training": variant["training"] | {"batch_size": 1, "micro_batch_size": 1}}
+    if quick:
+        sampling = sampling | {"batch_size": 1, "max_new_tokens": 3}
+    return {
+        "variant": variant,
+        "sampling": sampling,
+        "max_tokens": config["text"]["max_tokens"],
+        "chunk_tokens": config["data"]["chunk_tokens"],
+        "steps": 1 if quick else config["preflight"]["steps"],
+        "layers": 1 if quick else None,
+    }
 
 
 def sampling_settings(config: dict, system: System) -> dict:

@@ -105,6 +105,22 @@ def check_sources(config: dict, folder: str, files: Iterable[str]) -> None:
             _check_source(name, source_entry(config, name), path)
 
 
+def source_problems(config: dict, folder: str) -> list[str]:
+    """What is wrong with the sources, as `check_sources` would say it, but all of it.
+
+    Args:
+        config: the experiment.
+        folder: where the download rules write.
+    """
+    problems = []
+    for name in source_names(config):
+        try:
+            _check_source(name, source_entry(config, name), source_path(config, name, folder))
+        except InputError as error:
+            problems.append(str(error))
+    return problems
+
+
 def _check_source(name: str, entry: dict, path: str) -> None:
     key = config_key(name)
     if "path" in entry:

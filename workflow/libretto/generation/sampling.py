@@ -3,7 +3,7 @@
 import json
 import logging
 import lzma
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -63,17 +63,29 @@ def sample(
             if rows is None:
                 part, n_tokens = captions[start : start + size], settings["max_new_tokens"]
                 keys = [stable_seed(seed, name, start + i) for i in range(len(part))]
-                draw: Draw = Nucleus(temperature, settings["top_p"], settings["top_k"], Streams(keys, n_tokens))
-                if settings["constraint"] == "grammar":
-                    draw = grammatical(draw)
-                if settings["instruments"]:
-                    draw = with_instruments(draw, settings["instruments"])
-                rows = generator(part, n_tokens, draw).tolist()
+                rows = generator(part, n_tokens, make_draw(settings, temperature, keys)).tolist()
                 _write_batch(path, rows)
                 progress.update()
             for row in rows:
                 ended = vocab.SEPARATOR in row
                 yield (row[: row.index(vocab.SEPARATOR)] if ended else row), ("separator" if ended else "length")
+
+
+def make_draw(settings: dict, temperature: float, keys: Sequence[int]) -> Draw:
+    """How the tokens of a batch are drawn.
+
+    Args:
+        settings: the config's section `sampling`.
+        temperature: what the logits are divided by.
+        keys: the seed of each sample's stream.
+    """
+    streams = Streams(keys, settings["max_new_tokens"])
+    draw: Draw = Nucleus(temperature, settings["top_p"], settings["top_k"], streams)
+    if settings["constraint"] == "grammar":
+        draw = grammatical(draw)
+    if settings["instruments"]:
+        draw = with_instruments(draw, settings["instruments"])
+    return draw
 
 
 def _read_batch(path: Path) -> list[list[int]] | None:

@@ -34,6 +34,17 @@ class AmtTextConfig(GPT2Config):
     text_hidden_size: int = 2048
     text_layers: int = 1
 
+    @classmethod
+    def of_base(cls, base: GPT2Config, text_hidden_size: int, text_layers: int) -> "AmtTextConfig":
+        """The config of an AMT checkpoint with a new prefix."""
+        settings = base.to_dict()
+        del settings["model_type"]
+        if settings["activation_function"] == "gelu_new":
+            # The same function in one kernel instead of eight, which would keep half as much memory again for the
+            # backward pass, and more where autocast runs them in fp32.
+            settings["activation_function"] = "gelu_pytorch_tanh"
+        return cls.from_dict({**settings, "text_hidden_size": text_hidden_size, "text_layers": text_layers})
+
 
 class MusicPositions(nn.Embedding):
     """The position table: positions outside of it, i.e. the prefix before and the padding after, embed to zero."""
@@ -73,13 +84,7 @@ class AmtForTextToMusic(GPT2LMHeadModel):
     @classmethod
     def from_base(cls, folder: str, text_hidden_size: int, text_layers: int) -> "AmtForTextToMusic":
         """A plain AMT checkpoint with a new prefix, in fp32 (transformers would keep the checkpoint's dtype)."""
-        settings = GPT2Config.from_pretrained(folder).to_dict()
-        del settings["model_type"]
-        if settings["activation_function"] == "gelu_new":
-            # The same function in one kernel instead of eight, which would keep half as much memory again for the
-            # backward pass, and more where autocast runs them in fp32.
-            settings["activation_function"] = "gelu_pytorch_tanh"
-        config = AmtTextConfig.from_dict({**settings, "text_hidden_size": text_hidden_size, "text_layers": text_layers})
+        config = AmtTextConfig.of_base(GPT2Config.from_pretrained(folder), text_hidden_size, text_layers)
         return cls.from_pretrained(folder, config=config, dtype=torch.float32)
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ an uninterrupted one would have read.
 
 import random
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,26 @@ class TrainingChunks(Dataset):
         self.prompter = prompter
         self.dropout = dropout
         self.seed = seed
+        self._thread = ThreadPoolExecutor(1)
+        self._previous: int | None = None  # the first item of the batch before
+        self._ahead: tuple[list[int], Future] | None = None
 
     def __len__(self) -> int:
         return self.n_items
+
+    def __getitems__(self, items: list[int]) -> list[tuple[list[int], np.ndarray]]:
+        """The items of a batch; a thread prepares those of the next one, so that the GPU need not wait for them."""
+        ahead, previous = self._ahead, self._previous
+        rows = ahead[1].result() if ahead and ahead[0] == items else self._read(items)
+        # With several processes, those of the others lie between two batches.
+        stride = len(items) if previous is None or items[0] <= previous else items[0] - previous
+        following = [item + stride for item in items if item + stride < self.n_items]
+        self._ahead = following, self._thread.submit(self._read, following)
+        self._previous = items[0]
+        return rows
+
+    def _read(self, items: list[int]) -> list[tuple[list[int], np.ndarray]]:
+        return [self[item] for item in items]
 
     def __getitem__(self, item: int) -> tuple[list[int], np.ndarray]:
         epoch, index = divmod(item, len(self.songs))

@@ -1,6 +1,7 @@
 """Where models run."""
 
 import logging
+import resource
 
 import torch
 
@@ -23,3 +24,10 @@ def select_device() -> torch.device:
 def inference_dtype(device: torch.device) -> torch.dtype:
     """bf16 on a GPU, where the key-value cache of a batch would not fit in fp32; fp32 on the CPU."""
     return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def peak_memory() -> int:
+    """Peak memory in bytes: the GPU's, or the process's if there is no GPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

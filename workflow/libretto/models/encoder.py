@@ -1,7 +1,7 @@
 """The frozen Llama that reads the description for the AMT family (paper, section 4.1)."""
 
 import torch
-from transformers import AutoConfig, LlamaModel
+from transformers import LlamaConfig, LlamaModel
 
 from libretto.models.attention import CAUSAL
 from libretto.models.device import inference_dtype
@@ -11,16 +11,19 @@ class TextEncoder:
     """Llama's hidden states of a prompt. Not a module: its weights are not part of the model that is trained and saved.
 
     Args:
-        folder: a Llama checkpoint in the hub's format.
+        model: Llama without its head.
         all_layers: the states of the embedding and of every layer instead of the last layer's alone.
-        device: where it runs; bf16 on a GPU, fp32 on the CPU.
     """
 
-    def __init__(self, folder: str, all_layers: bool, device: torch.device):
-        dtype = inference_dtype(device)
-        self.model = LlamaModel.from_pretrained(folder, dtype=dtype, attn_implementation=CAUSAL).to(device).eval()
-        self.model.requires_grad_(False)
+    def __init__(self, model: LlamaModel, all_layers: bool):
+        model.set_attn_implementation(CAUSAL)
+        self.model = model.eval().requires_grad_(False)
         self.all_layers = all_layers
+
+    @classmethod
+    def from_folder(cls, folder: str, all_layers: bool, device: torch.device) -> "TextEncoder":
+        """The encoder of a Llama checkpoint in the hub's format, on `device`: in bf16 on a GPU, in fp32 on the CPU."""
+        return cls(LlamaModel.from_pretrained(folder, dtype=inference_dtype(device)).to(device), all_layers)
 
     @torch.no_grad()
     def __call__(self, text_ids: torch.Tensor) -> torch.Tensor:
@@ -35,8 +38,7 @@ class TextEncoder:
         return torch.stack(outputs.hidden_states, dim=2) if self.all_layers else outputs.last_hidden_state
 
 
-def text_shape(folder: str, text_states: str) -> dict[str, int]:
+def text_shape(config: LlamaConfig, text_states: str) -> dict[str, int]:
     """What an AMT variant must know about its text encoder: the width of its states and their number per token."""
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     layers = config.num_hidden_layers + 1 if text_states == "weighted" else 1
     return {"text_hidden_size": config.hidden_size, "text_layers": layers}

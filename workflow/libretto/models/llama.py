@@ -32,6 +32,13 @@ class LlamaMusicConfig(LlamaConfig):
     model_type = "libretto-llama"  # not "llama": transformers' Auto classes would load a plain one, without the music
     music_vocab_size: int = vocab.EMBEDDING_ROWS
 
+    @classmethod
+    def of_base(cls, base: LlamaConfig) -> "LlamaMusicConfig":
+        """The config of a Llama checkpoint with new music parameters."""
+        settings = base.to_dict()
+        del settings["model_type"]
+        return cls.from_dict(settings)
+
 
 class LlamaForTextToMusic(LlamaForCausalLM):
     """LlamaForCausalLM with a music embedding, its projection and an expanded head beside Llama's own parameters."""
@@ -54,9 +61,8 @@ class LlamaForTextToMusic(LlamaForCausalLM):
             amt_folder: an AMT checkpoint for `init_from_amt`; without it the new parameters are gaussian, as Llama
                 initializes its own.
         """
-        settings = LlamaConfig.from_pretrained(folder).to_dict()
-        del settings["model_type"]
-        model = cls.from_pretrained(folder, config=LlamaMusicConfig.from_dict(settings), dtype=torch.float32)
+        config = LlamaMusicConfig.of_base(LlamaConfig.from_pretrained(folder))
+        model = cls.from_pretrained(folder, config=config, dtype=torch.float32)
         if amt_folder is not None:
             amt = AutoModelForCausalLM.from_pretrained(amt_folder, dtype=torch.float32, trust_remote_code=False)
             model.init_from_amt(amt.get_input_embeddings().weight)

@@ -1,5 +1,7 @@
 """Prompts: what a model is told about a song, as token ids of Llama's tokenizer (paper, section 4)."""
 
+import threading
+
 from libretto.errors import InputError
 
 BEGIN_OF_TEXT = "<|begin_of_text|>"
@@ -23,6 +25,8 @@ class Prompter:
         self.max_tokens = text["max_tokens"]
         self.instruction = text["instruction"] if family == "llama" else ""
         self.without_description = text["instruction_without_description"] if family == "llama" else ""
+        # Training and validation prepare batches in two threads; the tokenizer may be used by one at a time.
+        self.lock = threading.Lock()
         self.begin_id = special_id(tokenizer, BEGIN_OF_TEXT)
         self.pad_id = special_id(tokenizer, END_OF_TURN)
 
@@ -33,7 +37,8 @@ class Prompter:
     def __call__(self, caption: str | None) -> list[int]:
         """The prompt as token ids, the begin-of-text token first, cut at the right to `text.max_tokens`."""
         # Special tokens spelled out in a caption are text like any other.
-        ids = self.tokenizer(self.prompt(caption), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        with self.lock:
+            ids = self.tokenizer(self.prompt(caption), add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [self.begin_id, *ids][: self.max_tokens]
 
 

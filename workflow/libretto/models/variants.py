@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from transformers import PreTrainedModel
+from transformers import LlamaConfig, PreTrainedModel
 
 from libretto.models.amt import AmtForTextToMusic
 from libretto.models.batches import collate_amt, collate_llama
@@ -50,7 +50,8 @@ def base_model(settings: dict, base: str, text_model: str, init_from: str | None
         init_from: folder of the AMT checkpoint for `init: amt`, else None.
     """
     if settings["family"] == "amt":
-        return AmtForTextToMusic.from_base(base, **text_shape(text_model, settings["text_states"]))
+        encoder = LlamaConfig.from_pretrained(text_model)
+        return AmtForTextToMusic.from_base(base, **text_shape(encoder, settings["text_states"]))
     return LlamaForTextToMusic.from_base(base, init_from if settings["init"] == "amt" else None)
 
 
@@ -71,7 +72,7 @@ def make_variant(model: torch.nn.Module, settings: dict, text: dict, text_model:
     """
     prompter = Prompter(load_tokenizer(text_model), settings["family"], text)
     if settings["family"] == "amt":
-        encoder = TextEncoder(text_model, settings["text_states"] == "weighted", device)
+        encoder = TextEncoder.from_folder(text_model, settings["text_states"] == "weighted", device)
         collate = partial(collate_amt, pad_id=prompter.pad_id)
     else:
         encoder = None

@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import resource
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ from libretto.errors import InputError
 from libretto.files import follow_umask
 from libretto.models.attention import CAUSAL
 from libretto.models.batches import MiddleChunks, TrainingChunks
+from libretto.models.device import peak_memory
 from libretto.models.variants import Variant
 from libretto.training.result import best_model, keep_if_best, merge_log, read_scores
 from libretto.training.resume import link_tree, mark_complete, newest_complete, remove_damaged, remove_old
@@ -310,10 +310,3 @@ def on_any_process(flag: bool, device: torch.device) -> bool:
     flags = torch.tensor(int(flag), device=device)
     distributed.all_reduce(flags, distributed.ReduceOp.MAX)
     return bool(flags)
-
-
-def peak_memory() -> int:
-    """Peak memory in bytes: the GPU's, or the process's if there is no GPU."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

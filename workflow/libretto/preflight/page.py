@@ -1,0 +1,182 @@
+"""The preflight's page: what each rule will take, by what was measured, and what would stop the run."""
+
+import math
+import shutil
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import tabulate
+
+from libretto.config.sources import download_entry, source_entry, source_names, source_path
+from libretto.config.systems import System
+
+SECONDS_PER_HOUR = 3600
+NETWORK_TIMEOUT = 5  # seconds
+CHECKPOINTS = 3  # of a training on disk at once: two are kept while the third is written
+
+
+def project(config: Mapping, figures: Mapping[str, Mapping], systems: Iterable[System]) -> list[dict]:
+    """Hours of every rule that a GPU works for, from what was measured.
+
+    Args:
+        config: the experiment.
+        figures: what was measured, by `train/<variant>`, `generate/<system>` and `embed/<embedding>`.
+        systems: the rows of the table that are sampled.
+
+    Returns:
+        A row per rule and variant, system or embedding: `rule`, `item`, `hours` of all its jobs, `memory_gb`, and
+        `speed` in words; hours are None where nothing was measured.
+    """
+    rows = []
+    n_valid = config["data"]["cuts"]["valid"]
+    for name, variant in config["variants"].items():
+        measured, training = figures[f"train/{name}"], variant["training"]
+        row = {"rule": "train", "item": name, "hours": None, "memory_gb": measured.get("memory_gb")}
+        validation = dict(row, rule="validate")
+        if "problem" not in measured:
+            steps = training["max_steps"] * training["batch_size"] / measured["sequences_per_s"]
+            losses = (training["max_steps"] // training["eval_steps"] + 1) * n_valid / measured["songs_per_s"]
+            checkpoints = steps / (60 * config["checkpoint_minutes"]) if config["checkpoint_minutes"] else 0
+            seconds = steps + losses + checkpoints * measured["checkpoint_s"]
+            row |= {"hours": seconds / SECONDS_PER_HOUR, "speed": _training_speed(measured)}
+            validation |= {
+                "hours": 2 * n_valid / measured["songs_per_s"] / SECONDS_PER_HOUR,
+                "speed": f"{measured['songs_per_s']:.1f} songs/s",
+            }
+        rows += [row, validation]
+    first: dict[str | None, str] = {}
+    sampling = config["sampling"]
+    for system in systems:
+        measured = figures[f"generate/{first.setdefault(system.variant, system.name)}"]
+        row = {
+            "rule": "generate",
+            "item": system.name,
+            "jobs": 1,
+            "hours": None,
+            "memory_gb": measured.get("memory_gb"),
+        }
+        if "problem" not in measured:
+            batches = math.ceil(sampling["n"] / sampling["batch_size"])
+            row |= {
+                "hours": batches * measured["seconds"] / SECONDS_PER_HOUR,
+                "speed": f"{measured['seconds']:.1f} s for {sampling['batch_size']} samples",
+            }
+        rows.append(row)
+    n_clips = {"fad": sampling["n"] * len([*systems]) + config["data"]["background"]}
+    n_clips["clap"] = sampling["n"] * (len([*systems]) + 2)
+    for kind in ("fad", *(["clap"] if config["metrics"]["clap"] else [])):
+        measured = figures[f"embed/{kind}"]
+        row = {"rule": f"embed_{kind}", "item": "all systems", "hours": None}
+        row["memory_gb"] = measured.get("memory_gb")
+        if "problem" not in measured:
+            row |= {
+                "hours": n_clips[kind] * measured["seconds"] / SECONDS_PER_HOUR,  # of clips of a minute
+                "speed": f"{measured['seconds']:.2f} s for a minute of audio",
+            }
+        rows.append(row)
+    return rows
+
+
+def _training_speed(measured: Mapping) -> str:
+    speed = f"{measured['tokens_per_s']:,.0f} tokens/s"
+    if measured["peak"]:
+        speed += f", {measured['operations'] * measured['sequences_per_s'] / measured['peak']:.0%} of the card's peak"
+    return speed
+
+
+def find_problems(
+    sources: Iterable[str], figures: Mapping[str, Mapping], run: Path, has_network: bool | None
+) -> list[str]:
+    """What would stop the run, a line each with what to do.
+
+    Args:
+        sources: what is wrong with the sources, of `source_problems`.
+        figures: as in `project`.
+        run: the run's folder.
+        has_network: whether the hosts of the downloads answer; None if there is nothing to download.
+    """
+    problems = [*sources]
+    problems += [f"{name}: {measured['problem']}" for name, measured in figures.items() if "problem" in measured]
+    if has_network is False:
+        problems.append(
+            "the hosts of the downloads do not answer from here: run Snakemake where there is a network, or give a "
+            "path: for each source"
+        )
+    needed, free = needed_bytes(figures), shutil.disk_usage(_existing(run)).free
+    if free < needed:
+        problems.append(
+            f"the disk of {run} has {free / 1e9:,.0f} GB free; models and checkpoints need {needed / 1e9:,.0f} GB: "
+            "make room, or make results a link to a larger disk"
+        )
+    return problems
+
+
+def needed_bytes(figures: Mapping[str, Mapping]) -> int:
+    """Disk that trained models, folded ones and the checkpoints of one training at a time take."""
+    trained = [measured for measured in figures.values() if "checkpoint_bytes" in measured]
+    models = sum(2 * measured["best_bytes"] for measured in trained)
+    return models + CHECKPOINTS * max((measured["checkpoint_bytes"] for measured in trained), default=0)
+
+
+def downloads_answer(config: Mapping, run: Path) -> bool | None:
+    """Whether the hosts of all sources that are not there yet accept a connection; None if all are there."""
+    hosts = set()
+    for name in source_names(config):
+        entry = source_entry(config, name)
+        if "path" not in entry and not Path(source_path(config, name, f"{run}/sources")).exists():
+            url = urlsplit(download_entry(config, name).get("url", "https://huggingface.co"))
+            hosts.add((url.hostname, url.port or {"http": 80, "https": 443}[url.scheme]))
+    return all(map(_answers, hosts)) if hosts else None
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    try:
+        with socket.create_connection(address, NETWORK_TIMEOUT):
+            return True
+    except OSError:
+        return False
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def to_markdown(run: str, device: Mapping, rows: list[dict], problems: list[str], needed: int, quick: bool) -> str:
+    """The page."""
+    memory = device["memory_gb"]
+    lines = [f"# Preflight of the run '{run}'", ""]
+    lines += [f"Measured on: {device['device']}" + (f", {memory:.0f} GB." if memory else "."), ""]
+    if quick:
+        lines += [
+            "**Cut down by `preflight: {quick: true}`**: one layer, one sequence a step, three tokens a sample. It "
+            "shows that every step works. Speed, memory and hours at the real size are not measured.",
+            "",
+        ]
+    lines += ["## What must be fixed", ""]
+    lines += [f"- {problem}" for problem in problems] or ["Nothing was found."]
+    lines += ["", "## What the run will take", ""]
+    table = [
+        (
+            row["rule"],
+            row["item"],
+            row.get("speed", "not measured"),
+            "" if row["memory_gb"] is None else f"{row['memory_gb']:.1f}" + (f" of {memory:.0f}" if memory else ""),
+            "" if row["hours"] is None or quick else f"{row['hours']:.2f}",
+        )
+        for row in rows
+    ]
+    if not quick:
+        hours = sum(row["hours"] or 0 for row in rows)
+        table.append(("all", "", "", "", f"{hours:.2f}"))
+    headings = ("rule", "of", "speed", "peak memory (GB)", "GPU hours")
+    lines += tabulate.tabulate(table, headings, "pipe", disable_numparse=True).splitlines()
+    if not quick:
+        lines += [
+            "",
+            f"Models and checkpoints need {needed / 1e9:,.0f} GB of disk. Hours are by arithmetic from the speeds "
+            "above, which were measured with random weights: training with its validations and checkpoints, and a "
+            "minute of audio for each clip that is embedded.",
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,12 @@
+"""Reads the preflight's figures and page, prints the page, fails while something must be fixed."""
+
+import json
+from pathlib import Path
+
+from libretto.errors import InputError
+from libretto.log import start_log
+
+start_log(snakemake.log[0])
+print(Path(snakemake.input.markdown).read_text())
+if problems := json.loads(Path(snakemake.input.page).read_text())["problems"]:
+    raise InputError(f"{len(problems)} things must be fixed before the run: see {snakemake.input.markdown}")

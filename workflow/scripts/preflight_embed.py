@@ -1,0 +1,22 @@
+"""Reads an embedding's weights where they are there, embeds a minute of noise, writes what that took as JSON."""
+
+import json
+from pathlib import Path
+
+from libretto.audio.embeddings import make_embedder
+from libretto.errors import InputError
+from libretto.log import start_log
+from libretto.preflight.measure import describe_device, measure_embedding, or_problem
+
+start_log(snakemake.log[0])
+params = snakemake.params
+
+
+def measure():
+    if missing := [path for path in params.weights if not Path(path).exists()]:
+        raise InputError(f"{missing[0]} is not there yet; snakemake {missing[0]} downloads it, then call this again")
+    return measure_embedding(make_embedder(params.embedding, params.weights, params.sha256))
+
+
+figures = or_problem(measure)
+Path(snakemake.output.figures).write_text(json.dumps({**describe_device(), **figures}, indent=1) + "\n")

@@ -1,0 +1,29 @@
+"""Reads no data and no weights, trains a variant of its real size for some steps, writes what that took as JSON."""
+
+import json
+from pathlib import Path
+
+from libretto.files import remove
+from libretto.log import start_log
+from libretto.models.device import select_device
+from libretto.preflight.measure import describe_device, or_problem
+from libretto.preflight.models import base_config, random_variant
+from libretto.preflight.training import measure_training
+
+start_log(snakemake.log[0])
+params = snakemake.params
+settings, folder, device = params.settings, Path(params.folder), select_device()
+
+
+def measure():
+    shapes = [base_config(**params.models[role], layers=settings["layers"]) for role in ("base", "text_model")]
+    variant = random_variant(settings["variant"], *shapes, settings["max_tokens"], device)
+    training = settings["variant"]["training"]
+    return measure_training(variant, training, settings["chunk_tokens"], settings["steps"], folder)
+
+
+remove(folder)
+folder.mkdir(parents=True)
+figures = or_problem(measure)
+remove(folder)
+Path(snakemake.output.figures).write_text(json.dumps({**describe_device(), **figures}, indent=1) + "\n")
