@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 import torch
 
 from libretto.models.device import peak_memory, select_device
-from libretto.preflight.measure import describe_device
+from libretto.preflight.device import describe_device
 from libretto.preflight.models import PROMPT_TOKENS, RandomSongs
 from libretto.preflight.training import operations
 from libretto.training.trainer import MusicTrainer, training_arguments

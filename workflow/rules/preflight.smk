@@ -1,7 +1,7 @@
 """Before days of GPU time, minutes of it: `snakemake preflight` says what a run will take and what would stop it."""
 
-from libretto.config.jobs import preflight_models, preflight_settings
-from libretto.config.sources import STANDINS, source_problems
+from libretto.config.jobs import preflight_models, preflight_settings, used_sources
+from libretto.config.sources import STANDINS, download_hosts, source_problems
 
 # Speed does not depend on the temperature: one system of each model.
 MEASURED = {system.variant: name for name, system in reversed(SYSTEMS.items()) if system.is_sampled}
@@ -132,7 +132,8 @@ rule preflight_page:
     params:
         config=config,
         systems=[asdict(SYSTEMS[name]) for name in SAMPLED],
-        sources=lambda wildcards: source_problems(config, f"results/{config['run']}/sources"),
+        hosts=lambda wildcards: download_hosts(config, used_sources(config), f"results/{config['run']}/sources"),
+        problems=lambda wildcards: source_problems(config, used_sources(config), f"results/{config['run']}/sources"),
         code=code("preflight_page.py"),
     message:
         "Preflight: the page"

@@ -9,4 +9,4 @@ from libretto.log import start_log
 start_log(snakemake.log[0])
 print(Path(snakemake.input.markdown).read_text())
 if problems := json.loads(Path(snakemake.input.page).read_text())["problems"]:
-    raise InputError(f"{len(problems)} things must be fixed before the run: see {snakemake.input.markdown}")
+    raise InputError(f"{problems[0]} ({len(problems)} in all must be fixed before the run: {snakemake.input.markdown})")

@@ -6,7 +6,8 @@ from pathlib import Path
 from libretto.audio.embeddings import make_embedder
 from libretto.errors import InputError
 from libretto.log import start_log
-from libretto.preflight.measure import describe_device, measure_embedding, or_problem
+from libretto.preflight.device import describe_device, or_problem
+from libretto.preflight.embedding import measure_embedding
 
 start_log(snakemake.log[0])
 params = snakemake.params

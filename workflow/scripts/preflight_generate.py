@@ -6,7 +6,8 @@ from pathlib import Path
 from libretto.generation.sampling import conditioned, unconditional
 from libretto.log import start_log
 from libretto.models.device import inference_dtype, select_device
-from libretto.preflight.measure import describe_device, measure_generation, or_problem
+from libretto.preflight.device import describe_device, or_problem
+from libretto.preflight.generation import measure_generation
 from libretto.preflight.models import base_config, random_amt, random_variant
 
 start_log(snakemake.log[0])

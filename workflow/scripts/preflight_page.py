@@ -5,7 +5,7 @@ from pathlib import Path
 
 from libretto.config.systems import System
 from libretto.log import start_log
-from libretto.preflight.page import downloads_answer, find_problems, needed_bytes, project, to_markdown
+from libretto.preflight.page import find_problems, needed_bytes, project, to_markdown
 
 start_log(snakemake.log[0])
 config, params = snakemake.params.config, snakemake.params
@@ -13,7 +13,7 @@ paths = [Path(path) for path in snakemake.input.figures]
 figures = {f"{path.parent.name}/{path.stem}": json.loads(path.read_text()) for path in paths}
 run, quick = Path("results", config["run"]), config["preflight"]["quick"]
 rows = project(config, figures, [System(**system) for system in params.systems])
-problems = find_problems(params.sources, figures, run, downloads_answer(config, run))
+problems = find_problems(params.problems, figures, run, params.hosts)
 device = next(iter(figures.values()))
 page = {"device": device["device"], "quick": quick, "problems": problems, "rules": rows, "measured": figures}
 Path(snakemake.output.json).write_text(json.dumps(page, indent=1) + "\n")

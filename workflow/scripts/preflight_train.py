@@ -6,7 +6,7 @@ from pathlib import Path
 from libretto.files import remove
 from libretto.log import start_log
 from libretto.models.device import select_device
-from libretto.preflight.measure import describe_device, or_problem
+from libretto.preflight.device import describe_device, or_problem
 from libretto.preflight.models import base_config, random_variant
 from libretto.preflight.training import measure_training
 
@@ -19,10 +19,12 @@ def measure():
     shapes = [base_config(**params.models[role], layers=settings["layers"]) for role in ("base", "text_model")]
     variant = random_variant(settings["variant"], *shapes, settings["max_tokens"], device)
     training = settings["variant"]["training"]
-    return measure_training(variant, training, settings["chunk_tokens"], settings["steps"], folder)
+    sizes = (settings[name] for name in ("chunk_tokens", "steps", "n_valid"))
+    return measure_training(variant, training, *sizes, folder)
 
 
-remove(folder)
+if folder.exists():  # a killed job's
+    remove(folder)
 folder.mkdir(parents=True)
 figures = or_problem(measure)
 remove(folder)

@@ -3,7 +3,8 @@
 import shlex
 from collections.abc import Mapping
 
-from libretto.config.sources import config_key, source_entry, source_path
+from libretto.config.embeddings import EMBEDDINGS
+from libretto.config.sources import FILE_NAMES, config_key, source_entry, source_path
 from libretto.config.sweep import sweep_points, sweep_training
 from libretto.config.systems import FAD_REFERENCE, System
 from libretto.errors import InputError
@@ -70,6 +71,16 @@ def generating_settings(config: dict, system: System) -> dict | None:
     return {"variant": kind, "text": text_settings(config, variant["family"])}
 
 
+def used_sources(config: dict) -> list[str]:
+    """The sources that the experiment reads; the config may have others, such as weights of scores that are off."""
+    models = [config["unconditional"]["base"]]
+    for variant in config["variants"].values():
+        models += [variant[key] for key in ("base", "text_encoder", "init_from") if key in variant]
+    for embedding in (config["metrics"]["fad_embedding"], *(["clap"] if config["metrics"]["clap"] else [])):
+        models += EMBEDDINGS[embedding].models
+    return [*FILE_NAMES, *dict.fromkeys(models)]
+
+
 def preflight_models(config: dict, variant: str | None, run: str) -> dict[str, dict]:
     """The pretrained models whose sizes a preflight needs: `base`, and for a variant `text_model`.
 
@@ -102,8 +113,8 @@ def preflight_settings(config: dict, system: System) -> dict:
         system: of a variant, or AMT as published.
 
     Returns:
-        `variant` (its section of the config, or None), `sampling`, `max_tokens`, `chunk_tokens`, `steps`, and `layers`
-        (None for all).
+        `variant` (its section of the config, or None), `sampling`, `max_tokens`, `chunk_tokens`, `steps`, `n_valid`,
+        and `layers` (None for all).
     """
     quick = config["preflight"]["quick"]
     variant, sampling = None, sampling_settings(config, system)
@@ -117,8 +128,9 @@ def preflight_settings(config: dict, system: System) -> dict:
         "variant": variant,
         "sampling": sampling,
         "max_tokens": config["text"]["max_tokens"],
-        "chunk_tokens": config["data"]["chunk_tokens"],
+        "chunk_tokens": 64 if quick else config["data"]["chunk_tokens"],
         "steps": 1 if quick else config["preflight"]["steps"],
+        "n_valid": 1 if quick else min(64, config["data"]["cuts"]["valid"]),
         "layers": 1 if quick else None,
     }
 

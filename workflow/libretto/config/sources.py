@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from libretto.errors import InputError
 
@@ -105,15 +106,33 @@ def check_sources(config: dict, folder: str, files: Iterable[str]) -> None:
             _check_source(name, source_entry(config, name), path)
 
 
-def source_problems(config: dict, folder: str) -> list[str]:
-    """What is wrong with the sources, as `check_sources` would say it, but all of it.
+def download_hosts(config: dict, names: Iterable[str], folder: str) -> list[tuple[str, int]]:
+    """Host and port of each download of the sources `names` whose file or folder is not there yet.
 
     Args:
         config: the experiment.
+        names: of the sources.
+        folder: where the download rules write.
+    """
+    hosts = {}
+    for name in names:
+        entry = source_entry(config, name)
+        if "path" not in entry and not os.path.exists(source_path(config, name, folder)):
+            url = urlsplit(entry.get("url", "https://huggingface.co"))
+            hosts[url.hostname or "", url.port or {"http": 80}.get(url.scheme, 443)] = None
+    return [*hosts]
+
+
+def source_problems(config: dict, names: Iterable[str], folder: str) -> list[str]:
+    """What is wrong with sources, as `check_sources` would say it, but all of it.
+
+    Args:
+        config: the experiment.
+        names: of the sources.
         folder: where the download rules write.
     """
     problems = []
-    for name in source_names(config):
+    for name in names:
         try:
             _check_source(name, source_entry(config, name), source_path(config, name, folder))
         except InputError as error:

@@ -20,7 +20,7 @@ from libretto.models.variants import Variant
 from libretto.tokens import vocab
 
 PROMPT_TOKENS = 100  # a typical description with the instruction
-TEXT_IDS = 400  # random prompts have ids below this, which every tokenizer has
+TEXT_IDS = 250  # random prompts have ids below this, which every tokenizer has
 
 _LLAMA = {"vocab_size": 128_256, "num_key_value_heads": 8, "intermediate_size": 8192, "tie_word_embeddings": True}
 # The sizes of the paper's models, by hub repository, for when they are not downloaded yet.

@@ -5,11 +5,9 @@ import shutil
 import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import tabulate
 
-from libretto.config.sources import download_entry, source_entry, source_names, source_path
 from libretto.config.systems import System
 
 SECONDS_PER_HOUR = 3600
@@ -87,7 +85,7 @@ def _training_speed(measured: Mapping) -> str:
 
 
 def find_problems(
-    sources: Iterable[str], figures: Mapping[str, Mapping], run: Path, has_network: bool | None
+    sources: Iterable[str], figures: Mapping[str, Mapping], run: Path, hosts: Iterable[tuple[str, int]]
 ) -> list[str]:
     """What would stop the run, a line each with what to do.
 
@@ -95,15 +93,16 @@ def find_problems(
         sources: what is wrong with the sources, of `source_problems`.
         figures: as in `project`.
         run: the run's folder.
-        has_network: whether the hosts of the downloads answer; None if there is nothing to download.
+        hosts: of the downloads, with their ports.
     """
     problems = [*sources]
     problems += [f"{name}: {measured['problem']}" for name, measured in figures.items() if "problem" in measured]
-    if has_network is False:
-        problems.append(
-            "the hosts of the downloads do not answer from here: run Snakemake where there is a network, or give a "
-            "path: for each source"
-        )
+    problems += [
+        f"{host} does not answer at port {port}: run Snakemake where there is a network, or give a path: for what is "
+        "downloaded from there"
+        for host, port in hosts
+        if not answers((host, port))
+    ]
     needed, free = needed_bytes(figures), shutil.disk_usage(_existing(run)).free
     if free < needed:
         problems.append(
@@ -120,20 +119,10 @@ def needed_bytes(figures: Mapping[str, Mapping]) -> int:
     return models + CHECKPOINTS * max((measured["checkpoint_bytes"] for measured in trained), default=0)
 
 
-def downloads_answer(config: Mapping, run: Path) -> bool | None:
-    """Whether the hosts of all sources that are not there yet accept a connection; None if all are there."""
-    hosts = set()
-    for name in source_names(config):
-        entry = source_entry(config, name)
-        if "path" not in entry and not Path(source_path(config, name, f"{run}/sources")).exists():
-            url = urlsplit(download_entry(config, name).get("url", "https://huggingface.co"))
-            hosts.add((url.hostname, url.port or {"http": 80, "https": 443}[url.scheme]))
-    return all(map(_answers, hosts)) if hosts else None
-
-
-def _answers(address: tuple[str, int]) -> bool:
+def answers(host: tuple[str, int]) -> bool:
+    """Whether a host accepts connections at a port."""
     try:
-        with socket.create_connection(address, NETWORK_TIMEOUT):
+        with socket.create_connection(host, NETWORK_TIMEOUT):
             return True
     except OSError:
         return False
@@ -145,13 +134,13 @@ def _existing(folder: Path) -> Path:
 
 def to_markdown(run: str, device: Mapping, rows: list[dict], problems: list[str], needed: int, quick: bool) -> str:
     """The page."""
-    memory = device["memory_gb"]
+    memory = device["device_memory_gb"]
     lines = [f"# Preflight of the run '{run}'", ""]
     lines += [f"Measured on: {device['device']}" + (f", {memory:.0f} GB." if memory else "."), ""]
     if quick:
         lines += [
-            "**Cut down by `preflight: {quick: true}`**: one layer, one sequence a step, three tokens a sample. It "
-            "shows that every step works. Speed, memory and hours at the real size are not measured.",
+            "**Cut down by `preflight: {quick: true}`**: one layer, one step of one sequence of 64 tokens, one sample "
+            "of three. It shows that every step works. Speed, memory and hours at the real size are not measured.",
             "",
         ]
     lines += ["## What must be fixed", ""]
@@ -170,7 +159,7 @@ def to_markdown(run: str, device: Mapping, rows: list[dict], problems: list[str]
     if not quick:
         hours = sum(row["hours"] or 0 for row in rows)
         table.append(("all", "", "", "", f"{hours:.2f}"))
-    headings = ("rule", "of", "speed", "peak memory (GB)", "GPU hours")
+    headings = ("rule", "of", "speed", "peak memory (GB)", "GPU hours" if memory else "hours")
     lines += tabulate.tabulate(table, headings, "pipe", disable_numparse=True).splitlines()
     if not quick:
         lines += [

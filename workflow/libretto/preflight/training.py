@@ -15,7 +15,9 @@ from libretto.training.trainer import Checkpoints, MusicTrainer, training_argume
 from libretto.training.validation import BATCH, validation_loss
 
 
-def measure_training(variant: Variant, settings: dict, chunk_tokens: int, steps: int, folder: Path) -> dict:
+def measure_training(
+    variant: Variant, settings: dict, chunk_tokens: int, steps: int, n_valid: int, folder: Path
+) -> dict:
     """Steps of training at the configured batch, a validation, a checkpoint, and a resumption from it.
 
     Args:
@@ -23,6 +25,7 @@ def measure_training(variant: Variant, settings: dict, chunk_tokens: int, steps:
         settings: its section `training` of the config.
         chunk_tokens: music tokens of a sequence.
         steps: of training; speed is measured over those after the last multiple of 10 before the end.
+        n_valid: songs of a validation.
         folder: an empty folder on the disk that checkpoints will be written to.
 
     Returns:
@@ -34,7 +37,7 @@ def measure_training(variant: Variant, settings: dict, chunk_tokens: int, steps:
         RuntimeError: resuming did not restore the model.
     """
     settings = {**settings, "max_steps": steps, "eval_steps": steps, "warmup_steps": 0}
-    songs, valid = RandomSongs(steps * settings["batch_size"], chunk_tokens), RandomSongs(BATCH, chunk_tokens)
+    songs, valid = RandomSongs(steps * settings["batch_size"], chunk_tokens), RandomSongs(n_valid, chunk_tokens)
 
     def make_trainer(*callbacks):
         arguments = training_arguments(settings, 0, folder, 1)
@@ -72,7 +75,7 @@ def measure_training(variant: Variant, settings: dict, chunk_tokens: int, steps:
         "sequences_per_s": log["tokens_per_s"] / targets,
         "tokens_per_s": log["tokens_per_s"],
         "operations": n_operations,
-        "songs_per_s": BATCH / validation_s,
+        "songs_per_s": n_valid / validation_s,
         "checkpoint_s": times.saved - times.stepped - validation_s,
         "resume_s": time.perf_counter() - start,
         "checkpoint_bytes": _size(checkpoint),
@@ -87,6 +90,7 @@ class _Times(TrainerCallback):
     stepped = saved = 0.0
 
     def on_step_end(self, args, state, control, **kwargs):
+        control.should_log |= state.global_step == state.max_steps
         self.stepped = time.perf_counter()
 
     def on_save(self, args, state, control, **kwargs):
