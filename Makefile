@@ -1,5 +1,5 @@
 # `make demo` and `make test` do their own set-up, on Debian or Ubuntu with Python 3.11 or 3.12; called again they skip what is there.
-.PHONY: help demo song test test-fast env venv system test-system lock format clean
+.PHONY: help demo song gpu test test-fast env venv system test-system lock format clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -40,6 +40,14 @@ test: env test-system ## run all checks and tests, with a short form of the demo
 
 test-fast: env ## run the tests that take seconds
 	$(PYTEST) -m "not slow"
+
+GPU_PYTHON := $(firstword $(wildcard .venv/bin/python) python3)
+gpu: ## on a machine with a GPU, torch and transformers: check the GPU against the CPU, then measure its speed
+	$(GPU_PYTHON) -m tests.gpu checks
+	for model in amt llama-1b llama-3b; do \
+	  $(GPU_PYTHON) -m tests.gpu train $$model && $(GPU_PYTHON) -m tests.gpu generate $$model || exit; \
+	done
+	$(GPU_PYTHON) -m tests.gpu table
 
 env: system ## set up only: system packages and .venv
 	@$(UV) sync --frozen --check --inexact --quiet 2>/dev/null || $(MAKE) --no-print-directory venv

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -127,6 +128,8 @@ def test_hours_are_by_arithmetic(config, figures):
     page = to_markdown("paper", {"device": "H200", "device_memory_gb": 141.0}, [*rows.values()], [], 10**12, False)
     assert "70.0 of 141" in page
     assert "Nothing was found." in page
+    quick = to_markdown("paper", {"device": "CPU", "device_memory_gb": None}, [*rows.values()], ["x"], 10**12, True)
+    assert not re.search(r"\d (tokens|songs|samples)", quick.partition("## What the run")[2])
 
 
 def test_what_was_not_measured_has_no_hours(config, figures):

@@ -5,7 +5,7 @@ from pathlib import Path
 from libretto.provenance.code_hash import meaning_hash
 from libretto.provenance.rules import describe_rules, describe_sources
 
-CODE_SUFFIXES = {".py", ".smk", ".yaml", ".html", ".css", ".csv", ".rst"}
+CODE_SUFFIXES = {".py", ".smk", ".yaml", ".html", ".css", ".csv", ".rst", ".md"}
 CODE_FILES = sorted(str(path) for path in Path("workflow").rglob("*") if path.suffix in CODE_SUFFIXES)
 
 FINAL = [
@@ -14,7 +14,7 @@ FINAL = [
     "<run>/table.html",
     "<run>/report/index.html",
     expand("<run>/report/figures/{figure}.{suffix}", figure=FIGURES, suffix=["png", "svg"]),
-    expand("<run>/train/{variant}/folded", variant=LLAMA_VARIANTS),
+    expand("<run>/train/{variant}/{file}", variant=LLAMA_VARIANTS, file=["folded", "README.md"]),
 ]
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict
 
+from libretto.config.sources import download_entry
+
 TEMPLATES = "workflow/templates"
 PAGE_TEMPLATES = [f"{TEMPLATES}/{name}" for name in ("style.css", "scores.html", "samples.html")]
 
@@ -27,6 +29,7 @@ localrules:
     figure_scores,
     figure_layer_weights,
     listening_page,
+    model_card,
 
 
 rule table:
@@ -59,6 +62,42 @@ rule table:
         "Results table of {params.run}"
     script:
         "../scripts/table.py"
+
+
+rule model_card:
+    input:
+        model="<run>/train/{variant}/folded",
+        best="<run>/train/{variant}/best.json",
+        table="<run>/table.csv",
+        template=f"{TEMPLATES}/model_card.md",
+    output:
+        card="<run>/train/{variant}/README.md",
+    log:
+        "<run>/logs/model_card/{variant}.log",
+    benchmark:
+        "<run>/benchmarks/model_card/{variant}.tsv"
+    wildcard_constraints:
+        variant=one_of(LLAMA_VARIANTS),
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        systems=lambda wildcards: [asdict(row) for row in SYSTEMS.values() if row.variant == wildcards.variant],
+        base=lambda wildcards: download_entry(config, config["variants"][wildcards.variant]["base"]),
+        training=lambda wildcards: config["variants"][wildcards.variant]["training"],
+        init=lambda wildcards: config["variants"][wildcards.variant]["init"],
+        instruction=config["text"]["instruction"],
+        chunk_tokens=config["data"]["chunk_tokens"],
+        clap=config["metrics"]["clap"],
+        standins=uses_standins(config),
+        code=code("model_card.py"),
+    message:
+        "Model card of {wildcards.variant}"
+    script:
+        "../scripts/model_card.py"
 
 
 rule figure_losses:

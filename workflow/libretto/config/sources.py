@@ -114,7 +114,7 @@ def download_hosts(config: dict, names: Iterable[str], folder: str) -> list[tupl
         names: of the sources.
         folder: where the download rules write.
     """
-    hosts = {}
+    hosts: dict[tuple[str, int], None] = {}
     for name in names:
         entry = source_entry(config, name)
         if "path" not in entry and not os.path.exists(source_path(config, name, folder)):

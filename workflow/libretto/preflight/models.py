@@ -16,6 +16,7 @@ from libretto.models.batches import collate_amt, collate_llama
 from libretto.models.device import inference_dtype
 from libretto.models.encoder import TextEncoder, text_shape
 from libretto.models.llama import LlamaForTextToMusic, LlamaMusicConfig
+from libretto.models.prompts import Prompter
 from libretto.models.variants import Variant
 from libretto.tokens import vocab
 
@@ -60,8 +61,8 @@ def base_config(key: str, entry: dict, path: str, layers: int | None = None) -> 
     return config
 
 
-class RandomPrompter:
-    """Prompts of random tokens, in place of `Prompter`."""
+class RandomPrompter(Prompter):
+    """Prompts of random tokens, for which no tokenizer is needed."""
 
     def __init__(self, max_tokens: int):
         self.max_tokens = max_tokens

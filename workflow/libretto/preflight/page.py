@@ -146,20 +146,24 @@ def to_markdown(run: str, device: Mapping, rows: list[dict], problems: list[str]
     lines += ["## What must be fixed", ""]
     lines += [f"- {problem}" for problem in problems] or ["Nothing was found."]
     lines += ["", "## What the run will take", ""]
-    table = [
-        (
-            row["rule"],
-            row["item"],
-            row.get("speed", "not measured"),
-            "" if row["memory_gb"] is None else f"{row['memory_gb']:.1f}" + (f" of {memory:.0f}" if memory else ""),
-            "" if row["hours"] is None or quick else f"{row['hours']:.2f}",
-        )
-        for row in rows
-    ]
-    if not quick:
-        hours = sum(row["hours"] or 0 for row in rows)
-        table.append(("all", "", "", "", f"{hours:.2f}"))
-    headings = ("rule", "of", "speed", "peak memory (GB)", "GPU hours" if memory else "hours")
+    if quick:
+        headings: tuple[str, ...] = ("rule", "of", "")
+        table: list[tuple[str, ...]] = [
+            (row["rule"], row["item"], "ran" if "speed" in row else "not measured") for row in rows
+        ]
+    else:
+        headings = ("rule", "of", "speed", "peak memory (GB)", "GPU hours" if memory else "hours")
+        total = sum(row["hours"] or 0 for row in rows)
+        table = [
+            (
+                row["rule"],
+                row["item"],
+                row.get("speed", "not measured"),
+                "" if row["memory_gb"] is None else f"{row['memory_gb']:.1f}" + (f" of {memory:.0f}" if memory else ""),
+                "" if row["hours"] is None else f"{row['hours']:.2f}",
+            )
+            for row in rows
+        ] + [("all", "", "", "", f"{total:.2f}")]
     lines += tabulate.tabulate(table, headings, "pipe", disable_numparse=True).splitlines()
     if not quick:
         lines += [

@@ -207,6 +207,17 @@ def to_markdown(table: pd.DataFrame, systems: Iterable[System], clap: bool, stan
     return "\n\n".join(parts) + "\n"
 
 
+def scores_by_temperature(table: pd.DataFrame, systems: Iterable[System], clap: bool) -> str:
+    """This run's scores of a few systems in Markdown: a row per score, a column per system's temperature."""
+    rows = table.set_index("system")
+    columns = {f"T {system.temperature}": rows.loc[system.name] for system in systems}
+    lines = [
+        [score.heading, *(cells(row, score, clap)[0] for row in columns.values())]
+        for score in scores(embedding_of(table))
+    ]
+    return markdown_table(["Score", *columns], lines)
+
+
 def markdown_table(heading: list[str], rows: list[list[str]]) -> str:
     """A Markdown table, padded to read well as text: the first column is flush left, the others are flush right."""
     return tabulate.tabulate(rows, heading, "pipe", disable_numparse=True, colglobalalign="right", colalign=["left"])
