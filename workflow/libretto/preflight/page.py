@@ -154,16 +154,14 @@ def to_markdown(run: str, device: Mapping, rows: list[dict], problems: list[str]
     else:
         headings = ("rule", "of", "speed", "peak memory (GB)", "GPU hours" if memory else "hours")
         total = sum(row["hours"] or 0 for row in rows)
-        table = [
-            (
-                row["rule"],
-                row["item"],
-                row.get("speed", "not measured"),
-                "" if row["memory_gb"] is None else f"{row['memory_gb']:.1f}" + (f" of {memory:.0f}" if memory else ""),
-                "" if row["hours"] is None else f"{row['hours']:.2f}",
+        table = []
+        for row in rows:
+            used = (
+                "" if row["memory_gb"] is None else f"{row['memory_gb']:.1f}" + (f" of {memory:.0f}" if memory else "")
             )
-            for row in rows
-        ] + [("all", "", "", "", f"{total:.2f}")]
+            hours = "" if row["hours"] is None else f"{row['hours']:.2f}"
+            table.append((row["rule"], row["item"], row.get("speed", "not measured"), used, hours))
+        table.append(("all", "", "", "", f"{total:.2f}"))
     lines += tabulate.tabulate(table, headings, "pipe", disable_numparse=True).splitlines()
     if not quick:
         lines += [
