@@ -70,6 +70,14 @@ class Kill(trainer.TrainerCallback):
             raise Interrupted
 
 
+class Clock(trainer.TrainerCallback):
+    def __init__(self, now, minutes):
+        self.now, self.minutes = now, minutes
+
+    def on_step_begin(self, *args, **kwargs):
+        self.now[0] += 60 * self.minutes
+
+
 def run_until_killed(monkeypatch, step, *arguments):
     """`run`, but killed at the end of a step."""
     with monkeypatch.context() as patch:
@@ -96,6 +104,20 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(make_tiny, family,
     columns = ["step", "epoch", "loss", "val_loss", "val_loss_music", "lr"]
     for row, row_resumed in zip(log, log_resumed, strict=True):
         assert {c: row_resumed[c] for c in columns if c != "loss"} == {c: row[c] for c in columns if c != "loss"}
+
+
+def test_checkpoints_follow_the_clock_and_share_the_best_models_weights(make_tiny, songs, tmp_path, monkeypatch):
+    settings = {**variant_settings("llama")["training"], "max_steps": 8, "learning_rate": 2e-2}
+    now = [0.0]
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(trainer, "StopOnTerminate", lambda: Clock(now, 20))  # a step takes 20 minutes
+    run(make_tiny("llama"), songs, settings, tmp_path, checkpoint_minutes=60)
+    # Validations are at 2, 4, 6 and 8; an hour has passed at 4 and, 80 minutes later, at 8.
+    assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-8"}
+    (best,) = tmp_path.glob("best-8-*")
+    assert (tmp_path / "checkpoint-8/model.safetensors").samefile(best / "model.safetensors")
+    assert not (tmp_path / "checkpoint-8/scores.json").exists()
+    assert (best / "scores.json").exists()
 
 
 def test_the_log_falls_and_the_best_model_is_kept(make_tiny, family, songs, tmp_path):
