@@ -10,10 +10,10 @@ from tests.test_workflow import changed
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
 TEMPLATES = ROOT / "workflow" / "templates"
-TABLE = {"table", "figure_scores", "listening_page"}
+TABLE = {"table", "figure_scores", "listening_page", "model_card"}
 # What depends on a trained model, and how many jobs each rule has for the five variants and their eight systems.
 TRAINED = {"train": 5, "validate": 5, "fold": 3, "layer_weights": 1, "generate": 8, "render": 8, "embed_fad": 8}
-TRAINED |= {"score": 8, "figure_losses": 1, "figure_layer_weights": 1, **dict.fromkeys(TABLE, 1)}
+TRAINED |= {"score": 8, "figure_losses": 1, "figure_layer_weights": 1, **dict.fromkeys(TABLE, 1), "model_card": 3}
 
 
 def planned(demo, *arguments):
@@ -81,6 +81,7 @@ def test_how_embeddings_start_is_not_asked_when_sampling(demo, tmp_path):
         ("templates/style.css", TABLE),
         ("templates/index.html", {"listening_page"}),
         ("templates/compose.html", set()),
+        ("templates/model_card.md", {"model_card"}),
         ("reference/table3.csv", TABLE),
     ],
 )
