@@ -19,7 +19,7 @@ from tests.checkout import ROOT, jobs_of
 from tests.conftest import TEXT, variant_settings
 
 FAMILIES = {"killed-amt": "amt", "killed-llama": "llama"}  # by variant
-TRAINING = {"max_steps": 40, "eval_steps": 4}
+TRAINING = {"max_steps": 24, "eval_steps": 4}
 SOURCE = {"path": str(ROOT / "README.md")}  # training reads no archive and no soundfont; a path that exists
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("resume")]
