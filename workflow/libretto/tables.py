@@ -105,6 +105,18 @@ SAMPLES = pa.schema(
     }
 )
 
+# metrics/{system}.parquet and scores.parquet: a row per sample and score. A score that is not defined for a sample has
+# no row there.
+SCORES = pa.schema(
+    {
+        "system": pa.string(),
+        "index": pa.int32(),
+        "prompt_lmd_id": pa.string(),
+        "score": pa.string(),
+        "value": pa.float64(),
+    }
+)
+
 # embeddings/{system}/fad.parquet: a row per embedding, `index` being that of its clip.
 FAD_EMBEDDINGS = pa.schema({"index": pa.int32(), "embedding": pa.list_(pa.float32())})
 

@@ -35,12 +35,16 @@ localrules:
 rule table:
     input:
         metrics=expand("<run>/metrics/{system}.json", system=SYSTEMS),
+        samples=expand("<run>/metrics/{system}.parquet", system=SYSTEMS),
         paper="workflow/reference/table3.csv",
         template=f"{TEMPLATES}/table.html",
         templates=PAGE_TEMPLATES,
     output:
         csv="<run>/table.csv",
         markdown="<run>/table.md",
+        latex="<run>/table.tex",
+        samples="<run>/scores.parquet",
+        comparisons="<run>/comparisons.csv",
         html=report("<run>/table.html", caption="../captions/table.rst", category="Results", labels={"item": "Table 3"}),
     log:
         "<run>/logs/table.log",
@@ -57,6 +61,7 @@ rule table:
         systems=[asdict(system) for system in SYSTEMS.values()],
         clap=config["metrics"]["clap"],
         standins=uses_standins(config),
+        seed=config["seed"],
         code=code("table.py"),
     message:
         "Results table of {params.run}"

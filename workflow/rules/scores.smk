@@ -11,6 +11,7 @@ rule score:
         list=lambda wildcards: f"<run>/audio/{SYSTEMS[wildcards.system].heard_as}.csv",
     output:
         scores="<run>/metrics/{system}.json",
+        samples="<run>/metrics/{system}.parquet",
     log:
         "<run>/logs/score/{system}.log",
     benchmark:

@@ -4,16 +4,16 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from libretto.audio.embeddings.base import read_embeddings
 from libretto.audio.manifest import read_renderings
 from libretto.log import start_log
-from libretto.scores.clap import clap_score
+from libretto.scores.clap import clap_matrix, clap_score
 from libretto.scores.frechet import fad, fad_sub
-from libretto.scores.mean import mean_and_sem
-from libretto.scores.notes import note_scores
-from libretto.tables import read_rows
+from libretto.scores.inference import own_minus_others
+from libretto.scores.mean import mean_and_sem, summarize
+from libretto.scores.notes import instrument_f1_matrix, note_scores
+from libretto.tables import SCORES, read_rows, write_table
 
 
 def check_clips(indices, audible, path):
@@ -29,9 +29,10 @@ summaries = {row["lmd_id"]: row["instrument_summary"] for row in pairs}
 audible = [rendering.index for rendering in read_renderings(files.list) if rendering.is_audible]
 
 losses = ("val_loss", "val_loss_music", "val_loss_music_random_text")
-names = (*losses, "fad", "fad_sub_mean", "fad_sub_sem", "clap_mean", "clap_sem")
-scores = dict.fromkeys(names) | {"fad_embedding": params.fad_embedding}
-scores |= {"n": len(audible), "n_missing": len(samples) - len(audible)} | note_scores(samples, summaries)
+scores = dict.fromkeys((*losses, "fad", "fad_sub_mean", "fad_sub_sem")) | {"fad_embedding": params.fad_embedding}
+scores |= {"n": len(audible), "n_missing": len(samples) - len(audible)}
+by_sample, counts = note_scores(samples, summaries)
+gains = {"instrument_f1": instrument_f1_matrix(samples, summaries)}
 details = {"seed": params.seed}
 if files.get("validation"):
     validation = json.loads(Path(files.validation).read_text())
@@ -44,13 +45,25 @@ if files.get("fad_reference"):
     draws = fad_sub(clips, reference, **params.fad_sub, seed=params.seed)
     scores["fad_sub_mean"], scores["fad_sub_sem"] = mean_and_sem(draws)
     details |= {"fad_sub": draws, "fad_sub_size": params.fad_sub["size"], "n_background": len(reference)}
+by_sample["clap"] = {}
 if files.get("clap"):
-    table = pq.read_table(files.clap)
-    check_clips(table["index"].to_pylist(), audible, files.clap)
-    values = [
-        clap_score(np.stack(windows), text)
-        for windows, text in zip(table["audio"].to_numpy(), table["text"].to_numpy(), strict=True)
-    ]
-    scores["clap_mean"], scores["clap_sem"] = mean_and_sem(values)
-text = json.dumps(scores | {"details": details}, indent=1, allow_nan=False)
+    rows = sorted(read_rows(files.clap), key=lambda row: row["index"])
+    check_clips([row["index"] for row in rows], audible, files.clap)
+    by_sample["clap"] = {row["index"]: clap_score(np.stack(row["audio"]), row["text"]) for row in rows}
+    gains["clap"] = clap_matrix([np.stack(row["audio"]) for row in rows], np.stack([row["text"] for row in rows]))
+for name, values in by_sample.items():
+    scores |= summarize(name, list(values.values()), params.seed)
+scores["clap_mean"] = scores.pop("clap")
+for name in ("instrument_f1", "clap"):
+    gain = own_minus_others(gains.get(name, np.empty((0, 0))), params.seed)
+    scores[f"{name}_own_minus_others"], scores[f"{name}_own_minus_others_p"] = gain
+text = json.dumps(scores | counts | {"details": details}, indent=1, allow_nan=False)
 Path(snakemake.output.scores).write_text(text + "\n")
+prompts = {row["index"]: row["prompt_lmd_id"] for row in samples}
+system = snakemake.wildcards.system
+long = [
+    {"system": system, "index": index, "prompt_lmd_id": prompts[index], "score": name, "value": value}
+    for name, values in by_sample.items()
+    for index, value in sorted(values.items())
+]
+write_table(snakemake.output.samples, SCORES, long)

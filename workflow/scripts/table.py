@@ -1,4 +1,4 @@
-"""Reads metrics/{system}.json and the paper's Table 3, writes the results table as CSV, Markdown and HTML."""
+"""Reads all systems' scores and the paper's Table 3, writes the results table, all samples' scores, and comparisons."""
 
 import json
 from pathlib import Path
@@ -7,21 +7,25 @@ import pandas as pd
 
 from libretto.config.systems import System
 from libretto.log import start_log
-from libretto.report.presentation import page_values, to_markdown
-from libretto.report.table import build_table, write_csv
+from libretto.report.presentation import page_values, to_latex, to_markdown
+from libretto.report.table import build_table, mark_like_best, write_csv
 from libretto.report.templates import render_template
+from libretto.scores.comparisons import compare
 
 start_log(snakemake.log[0])
-params = snakemake.params
+files, params, output = snakemake.input, snakemake.params, snakemake.output
 systems = [System(**system) for system in params.systems]
-files = zip(systems, snakemake.input.metrics, strict=True)
-metrics = {system.name: json.loads(Path(path).read_text()) for system, path in files}
-write_csv(build_table(metrics, pd.read_csv(snakemake.input.paper)), snakemake.output.csv)
+metrics = {system.name: json.loads(Path(path).read_text()) for system, path in zip(systems, files.metrics, strict=True)}
+samples = pd.concat([pd.read_parquet(path) for path in files.samples], ignore_index=True)
+samples.to_parquet(output.samples, index=False)
+comparisons = compare(samples, [system.name for system in systems], params.seed)
+write_csv(comparisons, output.comparisons)
+table = build_table(metrics, pd.read_csv(files.paper))
+write_csv(mark_like_best(table, comparisons, systems), output.csv)
 
-# From the rounded file, so that all three agree.
-table = pd.read_csv(snakemake.output.csv)
-Path(snakemake.output.markdown).write_text(to_markdown(table, systems, params.clap, params.standins))
-page = render_template(
-    snakemake.input.template, run=params.run, **page_values(table, systems, params.clap, params.standins)
-)
-Path(snakemake.output.html).write_text(page)
+# From the rounded file, so that all agree.
+table = pd.read_csv(output.csv)
+shown = table, systems, params.clap, params.standins
+Path(output.markdown).write_text(to_markdown(*shown))
+Path(output.latex).write_text(to_latex(*shown))
+Path(output.html).write_text(render_template(files.template, run=params.run, **page_values(*shown)))

@@ -1,17 +1,25 @@
 """The results table: a row per system, this run's figures beside the paper's (paper, Table 3)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from libretto.config.embeddings import PAPER_EMBEDDING
+from libretto.config.systems import System
 from libretto.errors import InputError
+from libretto.scores.comparisons import like_the_best
 
 NOTE_SCORES = (
     *("notes_per_sample", "invalid_share", "crowded_share", "short_share", "onsets_per_sample"),
     *("instrument_precision", "instrument_recall", "instrument_f1"),
 )
+
+# Scores of which a sample has one, and whether more is better.
+BETTER_HIGH = {
+    **dict.fromkeys(("invalid_share", "crowded_share", "short_share"), False),
+    **dict.fromkeys(("clap", "instrument_precision", "instrument_recall", "instrument_f1"), True),
+}
 
 # The names in metrics/{system}.json that every table has, in this order; further names of the files come after them.
 METRICS = (
@@ -26,7 +34,9 @@ METRICS = (
     "n_missing",
     "val_loss_music",
     "val_loss_music_random_text",
-    *(f"{name}{suffix}" for name in NOTE_SCORES for suffix in ("", "_sem")),
+    *(f"{name}{suffix}" for name in NOTE_SCORES for suffix in ("", "_sem", "_low", "_high")),
+    *("clap_low", "clap_high"),
+    *(f"{name}_own_minus_others{suffix}" for name in ("instrument_f1", "clap") for suffix in ("", "_p")),
 )
 PAPER_COLUMNS = tuple(f"report_{name}" for name in METRICS[:6])
 
@@ -54,6 +64,24 @@ def build_table(metrics: Mapping[str, dict], paper: pd.DataFrame) -> pd.DataFram
     ]
     table = pd.DataFrame(rows).merge(paper, how="left", on="system", validate="one_to_one")
     return table[["system", *METRICS, *further, *PAPER_COLUMNS]]
+
+
+def mark_like_best(table: pd.DataFrame, comparisons: pd.DataFrame, systems: Iterable[System]) -> pd.DataFrame:
+    """The table with a column `<score>_like_best` for each score that has a value per sample and a better direction.
+
+    Args:
+        table: of `build_table`.
+        comparisons: of `libretto.scores.comparisons.compare`.
+        systems: the rows; those that are not sampled are not compared with the best.
+    """
+    sampled = table["system"].isin([system.name for system in systems if system.is_sampled])
+    columns = {}
+    for name, higher_is_better in BETTER_HIGH.items():
+        column = "clap_mean" if name == "clap" else name
+        means = table[sampled & table[column].notna()].set_index("system")[column].to_dict()
+        like_best = like_the_best(comparisons, means, name, higher_is_better)
+        columns[f"{column}_like_best"] = table["system"].isin(like_best)
+    return table.assign(**columns)
 
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:

@@ -1,6 +1,22 @@
 """The CLAP score: how well a clip fits its description (paper, section 5.3)."""
 
+from collections.abc import Sequence
+
 import numpy as np
+
+
+def clap_matrix(clips: Sequence[np.ndarray], texts: np.ndarray) -> np.ndarray:
+    """The CLAP score of each clip with each description.
+
+    Args:
+        clips: the windows of each, [k, d], unit length.
+        texts: [n, d], unit length.
+
+    Returns:
+        float64 [n, n], row i being clip i, column j the description of clip j.
+    """
+    means = np.stack([np.asarray(windows, np.float64).mean(0) for windows in clips])
+    return means @ np.asarray(texts, np.float64).T
 
 
 def clap_score(windows: np.ndarray, text: np.ndarray) -> float:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from libretto.scores.mean import mean_and_sem
 from libretto.tokens.instruments import INSTRUMENT_NAMES, midicaps_name
 from libretto.tokens.reference import valid_events
 from libretto.tokens.vocab import PITCHES, TICKS_PER_SECOND
@@ -51,33 +50,58 @@ def time_scores(events: np.ndarray) -> tuple[float, float, int]:
     return float(counts.max(initial=0) > CROWD), float(short), len(onsets)
 
 
-def note_scores(samples: Sequence[Mapping], summaries: Mapping[str, Sequence[str]]) -> dict:
-    """Scores of the notes.
+def note_scores(
+    samples: Sequence[Mapping], summaries: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, dict[int, float]], dict[str, int]]:
+    """Scores of each sample's notes.
 
     Args:
         samples: rows of samples/{system}/tokens.parquet.
         summaries: MidiCaps' `instrument_summary` by lmd_id; those of the prompts are used.
 
     Returns:
-        Mean and SEM over samples of: notes per sample; the share of invalid events (over samples with any event);
-        what `time_scores` gives, as `crowded_share`, `short_share` and `onsets_per_sample`; precision, recall and F1
-        of the instruments (over samples whose description names one that we know). And how many samples the last is
-        over, and how often a description names an instrument that we do not know.
+        By name, the scores of the samples by their index: notes per sample; the share of invalid events (of samples
+        with any event); what `time_scores` gives, as `crowded_share`, `short_share` and `onsets_per_sample`; precision,
+        recall and F1 of the instruments (of samples whose description names one that we know). And counts: of the
+        samples that the last are over, and of names in descriptions that we do not know.
     """
-    shares = [row["n_invalid"] / total for row in samples if (total := row["n_events"] + row["n_invalid"])]
-    columns = {"notes_per_sample": [row["n_events"] for row in samples], "invalid_share": shares}
-    times = [time_scores(valid_events(row["tokens"])[0]) for row in samples]
-    for position, name in enumerate(("crowded_share", "short_share", "onsets_per_sample")):
-        columns[name] = [scores[position] for scores in times]
-    triples, unknown = [], 0
+    names = ("crowded_share", "short_share", "onsets_per_sample")
+    found: dict[str, dict[int, float]] = {name: {} for name in ("notes_per_sample", "invalid_share", *names)}
+    found |= {f"instrument_{name}": {} for name in ("precision", "recall", "f1")}
+    unknown = 0
     for row in samples:
+        index = row["index"]
+        found["notes_per_sample"][index] = row["n_events"]
+        if total := row["n_events"] + row["n_invalid"]:
+            found["invalid_share"][index] = row["n_invalid"] / total
+        for name, value in zip(names, time_scores(valid_events(row["tokens"])[0]), strict=True):
+            found[name][index] = value
         described, others = described_instruments(summaries[row["prompt_lmd_id"]] or [])
         unknown += len(others)
         if described:
-            triples.append(precision_recall_f1(instruments_of(row["tokens"]), described))
-    for position, name in enumerate(("instrument_precision", "instrument_recall", "instrument_f1")):
-        columns[name] = [triple[position] for triple in triples]
-    scores = {}
-    for name, values in columns.items():
-        scores[name], scores[f"{name}_sem"] = mean_and_sem(values)
-    return scores | {"n_instruments": len(triples), "n_unknown_instrument_names": unknown}
+            triple = precision_recall_f1(instruments_of(row["tokens"]), described)
+            for name, value in zip(("precision", "recall", "f1"), triple, strict=True):
+                found[f"instrument_{name}"][index] = value
+    return found, {"n_instruments": len(found["instrument_f1"]), "n_unknown_instrument_names": unknown}
+
+
+def instrument_f1_matrix(samples: Sequence[Mapping], summaries: Mapping[str, Sequence[str]]) -> np.ndarray:
+    """F1 of each sample's instruments with each sample's description.
+
+    Args:
+        samples: as in `note_scores`; those whose description names no instrument that we know are left out.
+        summaries: as there.
+
+    Returns:
+        float [n, n], row i being the music of sample i, column j the description of sample j.
+    """
+    pairs = [(row, described_instruments(summaries[row["prompt_lmd_id"]] or [])[0]) for row in samples]
+    pairs = [(row, described) for row, described in pairs if described]
+    names = sorted(set(INSTRUMENT_NAMES))
+    heard = [instruments_of(row["tokens"]) for row, _ in pairs]
+    sounding = np.array([[name in own for name in names] for own in heard])
+    wanted = np.array([[name in described for name in names] for _, described in pairs])
+    if not pairs:
+        return np.empty((0, 0))
+    hits = sounding.astype(float) @ wanted.T.astype(float)
+    return 2 * hits / (sounding.sum(1)[:, None] + wanted.sum(1)[None, :])
