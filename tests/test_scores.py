@@ -1,14 +1,13 @@
-import math
-
 import numpy as np
 import pytest
 from scipy import linalg
 
-from libretto.scores.clap import clap_score
+from libretto.scores.clap import clap_matrix, clap_score
 from libretto.scores.frechet import fad, fad_sub, frechet_distance
-from libretto.scores.mean import mean_and_sem
+from libretto.scores.mean import mean_and_sem, summarize
 from libretto.scores.notes import (
     described_instruments,
+    instrument_f1_matrix,
     instruments_of,
     note_scores,
     precision_recall_f1,
@@ -156,25 +155,52 @@ def test_time_scores(onsets, expected):
     assert time_scores(events) == expected
 
 
+SUMMARIES = {"a": ["Piano", "Theremin"], "b": ["Drums", "Flute"], "c": None, "d": ["Piano"]}
+SAMPLES = [
+    {"index": 0, "prompt_lmd_id": "a", "tokens": tokens(0, 73), "n_events": 2, "n_invalid": 2},
+    {"index": 1, "prompt_lmd_id": "b", "tokens": tokens(128), "n_events": 1, "n_invalid": 0},
+    {"index": 2, "prompt_lmd_id": "b", "tokens": [], "n_events": 0, "n_invalid": 0},
+    {"index": 3, "prompt_lmd_id": "c", "tokens": tokens(1), "n_events": 1, "n_invalid": 0},
+]
+
+
 def test_note_scores():
-    samples = [
-        {"prompt_lmd_id": "a", "tokens": tokens(0, 73), "n_events": 2, "n_invalid": 2},
-        {"prompt_lmd_id": "b", "tokens": tokens(128), "n_events": 1, "n_invalid": 0},
-        {"prompt_lmd_id": "b", "tokens": [], "n_events": 0, "n_invalid": 0},
-        {"prompt_lmd_id": "c", "tokens": tokens(1), "n_events": 1, "n_invalid": 0},
-    ]
-    summaries = {"a": ["Piano", "Theremin"], "b": ["Drums", "Flute"], "c": None, "d": ["Piano"]}
-    scores = note_scores(samples, summaries)
-    assert scores["notes_per_sample"] == 1
-    assert scores["notes_per_sample_sem"] == pytest.approx(math.sqrt(2 / 3) / 2)
-    assert scores["invalid_share"] == pytest.approx((0.5 + 0 + 0) / 3)  # nothing was tried in the empty sample
-    assert (scores["crowded_share"], scores["short_share"], scores["onsets_per_sample"]) == (0, 1, 3 / 4)
-    assert scores["n_instruments"] == 3
-    assert scores["n_unknown_instrument_names"] == 1
-    assert scores["instrument_precision"] == pytest.approx((1 / 2 + 1 + 0) / 3)
-    assert scores["instrument_recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
-    assert scores["instrument_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
-    assert scores["instrument_f1_sem"] == pytest.approx(2 / 9)
+    scores, counts = note_scores(SAMPLES, SUMMARIES)
+    assert scores["notes_per_sample"] == {0: 2, 1: 1, 2: 0, 3: 1}
+    assert scores["invalid_share"] == {0: 0.5, 1: 0, 3: 0}  # nothing was tried in the empty sample
+    assert scores["crowded_share"] == dict.fromkeys(range(4), 0)
+    assert scores["short_share"] == dict.fromkeys(range(4), 1)
+    assert scores["onsets_per_sample"] == {0: 1, 1: 1, 2: 0, 3: 1}
+    assert scores["instrument_precision"] == {0: 1 / 2, 1: 1, 2: 0}
+    assert scores["instrument_recall"] == {0: 1, 1: 1 / 2, 2: 0}
+    assert scores["instrument_f1"] == pytest.approx({0: 2 / 3, 1: 2 / 3, 2: 0})
+    assert counts == {"n_instruments": 3, "n_unknown_instrument_names": 1}
+
+
+def test_instrument_f1_with_all_descriptions():
+    matrix = instrument_f1_matrix(SAMPLES, SUMMARIES)
+    sounding = [{"Piano", "Flute"}, {"Drums"}, set()]
+    described = [{"Piano"}, {"Drums", "Flute"}, {"Drums", "Flute"}]
+    expected = [[precision_recall_f1(heard, wanted)[2] for wanted in described] for heard in sounding]
+    assert matrix == pytest.approx(np.array(expected))
+    assert instrument_f1_matrix(SAMPLES[3:], SUMMARIES).shape == (0, 0)
+
+
+def test_clap_with_all_descriptions():
+    draws = np.random.default_rng(0)
+    clips = [draws.normal(size=(k, 8)) for k in (1, 3, 2)]
+    texts = draws.normal(size=(3, 8))
+    expected = [[clap_score(windows, text) for text in texts] for windows in clips]
+    assert clap_matrix(clips, texts) == pytest.approx(np.array(expected))
+
+
+def test_a_summary_has_mean_sem_and_interval():
+    values = [0.0, 1.0, 1.0, 2.0, 3.0, 2.0, 1.0, 0.0]
+    found = summarize("x", values, 0)
+    assert found.keys() == {"x", "x_sem", "x_low", "x_high"}
+    assert (found["x"], found["x_sem"]) == mean_and_sem(values)
+    assert found["x_low"] < found["x"] < found["x_high"]
+    assert set(summarize("x", [], 0).values()) == {None}
 
 
 def test_clap_score_is_the_mean_of_the_windows_cosines():

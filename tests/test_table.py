@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -6,8 +7,9 @@ import pytest
 
 from libretto.config.systems import systems
 from libretto.errors import InputError
-from libretto.report.presentation import notes, page_values, to_markdown
-from libretto.report.table import METRICS, PAPER_COLUMNS, build_table, embedding_of, write_csv
+from libretto.report.presentation import notes, page_values, to_latex, to_markdown
+from libretto.report.table import METRICS, PAPER_COLUMNS, build_table, embedding_of, mark_like_best, write_csv
+from libretto.scores.comparisons import COLUMNS
 
 CONFIG = {
     "unconditional": {"temperatures": [1.0]},
@@ -138,6 +140,40 @@ def test_markdown_is_aligned_and_says_what_was_not_measured(paper):
     assert "cannot be compared" in remarks
     assert "stand-ins" in remarks
     assert "switched off" in remarks
+
+
+def test_what_cannot_be_told_from_the_best_is_marked(table):
+    """Of sampled systems; a score in which less is better has its best at the bottom."""
+    table = table.assign(instrument_f1=[0.9, 0.1, 0.2, 0.6, 0.5, 0.1, 0.3][: len(table)], invalid_share=0.5)
+    names = [name for name, system in SYSTEMS.items() if system.is_sampled]
+    best, second, third = table[table["system"].isin(names)].nlargest(3, "instrument_f1")["system"]
+    rows = [
+        *(("instrument_f1", best, second, 16, 0.1, 0.2, 0.4), ("instrument_f1", third, best, 16, -0.3, 0.001, 0.01)),
+        ("instrument_f1", second, third, 16, 0.2, 0.5, 0.9),
+    ]
+    marked = mark_like_best(table, pd.DataFrame(rows, columns=COLUMNS), SYSTEMS.values()).set_index("system")
+    assert set(marked.index[marked["instrument_f1_like_best"]]) == {best, second}
+    assert not marked.loc["ground-truth", "instrument_f1_like_best"]
+    text = to_markdown(marked.reset_index(), SYSTEMS.values(), clap=True, standins=False)
+    assert len(re.findall(r"0\.\d+ †", text.partition("Instr. F1")[2])) >= 2
+
+
+def test_own_minus_others_has_its_p(table):
+    table = table.assign(instrument_f1_own_minus_others=0.1234, instrument_f1_own_minus_others_p=0.0004)
+    assert "0.123 (p < 0.001)" in to_markdown(table, SYSTEMS.values(), clap=True, standins=False)
+    table["instrument_f1_own_minus_others_p"] = 0.04
+    assert "0.123 (p 0.040)" in to_markdown(table, SYSTEMS.values(), clap=True, standins=False)
+
+
+def test_latex_has_the_papers_scores_and_no_character_of_its_own(table):
+    text = to_latex(table, SYSTEMS.values(), clap=True, standins=False)
+    assert "\\toprule" in text
+    assert "$0.300" not in text
+    assert "0.300 $\\pm$ 0.025" in text
+    assert "FAD (vggish) $\\downarrow$" in text
+    body = text.partition("\n")[2]
+    assert body.isascii()
+    assert len({line.count(" & ") for line in body.splitlines() if line.endswith("\\\\")}) == 1
 
 
 def test_the_notes_say_what_a_dash_may_mean(table):
