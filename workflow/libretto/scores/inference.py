@@ -21,7 +21,7 @@ def paired_p(first: Sequence[float], second: Sequence[float], seed: int) -> floa
     Returns:
         None with fewer than two prompts; 1 if no score differs.
     """
-    differences = np.subtract(first, second).astype(float)
+    differences = np.asarray(first, float) - np.asarray(second, float)
     n = len(differences)
     if n < 2:
         return None
