@@ -120,6 +120,19 @@ def test_checkpoints_follow_the_clock_and_share_the_best_models_weights(make_tin
     assert (best / "scores.json").exists()
 
 
+def test_a_checkpoint_does_not_take_the_weights_of_an_earlier_attempt(make_tiny, songs, tmp_path):
+    """On a GPU, a resumed training need not reach the same weights at the same step."""
+    earlier = tmp_path / "best-4-0.0"
+    earlier.mkdir()
+    (earlier / "scores.json").write_text(json.dumps({"step": 4, "val_loss": 0.0}))
+    (earlier / "model.safetensors").write_bytes(b"of an earlier attempt")
+    settings = {**variant_settings("llama")["training"], "max_steps": 4}
+    variant = make_tiny("llama")
+    run(variant, songs, settings, tmp_path)
+    written = type(variant.model).from_pretrained(tmp_path / "checkpoint-4").state_dict()
+    assert all(torch.equal(written[name], value) for name, value in weights(variant).items())
+
+
 def test_the_log_falls_and_the_best_model_is_kept(make_tiny, family, songs, tmp_path):
     settings = {**variant_settings(family)["training"], "max_steps": 8, "learning_rate": 2e-2}
     variant = make_tiny(family)

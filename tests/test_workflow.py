@@ -13,6 +13,7 @@ from pathlib import Path
 
 import mido
 import pytest
+import yaml
 
 from tests.checkout import ROOT, copy_checkout, dry_run, job_counts, snakemake
 
@@ -102,6 +103,14 @@ def test_rules_state_log_benchmark_and_the_hash_of_their_code():
             assert f'code=code("{script[1]}")' in text, name
         elif "    params:" in text or "    shell:" in text:  # or else it has those of the rule that it uses
             assert re.search(r'code=code\("\S+\.py"\)', text), name
+
+
+def test_the_slurm_profile_sends_every_rule_with_a_gpu_to_the_gpus():
+    profile = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())["set-resources"]
+    texts = rules()
+    with_gpu = {name for name, text in texts.items() if re.search(r"^        gpu=", text, flags=re.MULTILINE)}
+    with_gpu |= {"sweep_train", "compose_generate"}  # use rules that have one
+    assert {name for name, resources in profile.items() if resources["slurm_partition"] == "gpu"} == with_gpu
 
 
 def test_shell_commands_quote_what_comes_from_the_config():

@@ -11,11 +11,11 @@ from libretto.files import follow_umask, remove
 from libretto.training.resume import FINISHED, link_tree, mark_complete
 
 
-def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> None:
-    """Keep `model` under `folder` if its `val_loss` is lower than the kept model's."""
+def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> Path | None:
+    """Keep `model` under `folder` if its `val_loss` is lower than the kept model's; returns where, or None."""
     kept = best_model(folder)
     if kept is not None and not scores["val_loss"] < read_scores(kept)["val_loss"]:  # a NaN is no better either
-        return
+        return None
     # A resumed training reaches the same step again: its model gets another name, so that the previous one stays until
     # the new one is whole.
     target = folder / f"best-{scores['step']}-{scores['val_loss']!r}"
@@ -28,6 +28,7 @@ def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> None:
     for path in folder.glob("best-*"):
         if path != target:
             remove(path)
+    return target
 
 
 def best_model(folder: Path) -> Path | None:

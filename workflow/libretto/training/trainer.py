@@ -20,7 +20,7 @@ from libretto.models.attention import CAUSAL
 from libretto.models.batches import MiddleChunks, TrainingChunks
 from libretto.models.device import peak_memory
 from libretto.models.variants import Variant
-from libretto.training.result import best_model, keep_if_best, merge_log, read_scores
+from libretto.training.result import keep_if_best, merge_log
 from libretto.training.resume import link_tree, mark_complete, newest_complete, remove_damaged, remove_old
 from libretto.training.validation import BATCH, validation_loss
 
@@ -155,6 +155,7 @@ class MusicTrainer(Trainer):
         self.variant = variant
         self.settings = settings
         self.seconds: float | None = None  # of training, without validation, up to the last logged step
+        self.just_kept: tuple[int, Path | None] = (0, None)  # by the last validation: its step, and the best model
         self.tokens = torch.zeros((), dtype=torch.float64)
         self.window_start = time.perf_counter()
 
@@ -214,7 +215,8 @@ class MusicTrainer(Trainer):
         )
         metrics = {"eval_loss": scores["val_loss"], "eval_loss_music": scores["val_loss_music"]}
         if self.is_world_process_zero():
-            keep_if_best(self.model, Path(self.args.output_dir), {"step": self.state.global_step, **scores})
+            step = self.state.global_step
+            self.just_kept = step, keep_if_best(self.model, Path(self.args.output_dir), {"step": step, **scores})
         self.window_start += time.perf_counter() - start
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -222,8 +224,8 @@ class MusicTrainer(Trainer):
 
     def _save(self, output_dir=None, state_dict=None):
         """The HF Trainer's; but weights that have just been kept as the best are linked, not written again."""
-        kept = best_model(Path(self.args.output_dir))
-        if kept is None or read_scores(kept)["step"] != self.state.global_step:
+        step, kept = self.just_kept
+        if kept is None or step != self.state.global_step:
             return super()._save(output_dir, state_dict)
         link_tree(kept, Path(output_dir))
         (Path(output_dir) / "scores.json").unlink()
