@@ -3,9 +3,11 @@ import pytest
 from scipy import linalg
 
 from libretto.scores.clap import clap_matrix, clap_score
-from libretto.scores.frechet import fad, fad_sub, frechet_distance
+from libretto.scores.frechet import fad, fad_floor, fad_sub, frechet_distance
 from libretto.scores.mean import mean_and_sem, summarize
 from libretto.scores.notes import (
+    band_f1,
+    constant_band,
     described_instruments,
     instrument_f1_matrix,
     instruments_of,
@@ -184,6 +186,25 @@ def test_instrument_f1_with_all_descriptions():
     expected = [[precision_recall_f1(heard, wanted)[2] for wanted in described] for heard in sounding]
     assert matrix == pytest.approx(np.array(expected))
     assert instrument_f1_matrix(SAMPLES[3:], SUMMARIES).shape == (0, 0)
+
+
+def test_a_constant_band_is_the_floor_of_the_f1():
+    summaries = [["Piano", "Drums"], ["Drums", "Flute"], ["Drums"], None, ["Theremin"], ["Violin", "Viola", "Cello"]]
+    band = constant_band(summaries)
+    assert band == {"Drums", "Cello", "Flute", "Piano", "Viola"}  # of those named once, the first by name
+    assert band_f1(band, SAMPLES, SUMMARIES) == pytest.approx((2 / 6 + 4 / 7 + 4 / 7) / 3)
+    assert band_f1(band, SAMPLES[3:], SUMMARIES) is None
+
+
+def test_the_floor_of_fad_is_small_and_falls_with_the_number_of_clips():
+    draws = np.random.default_rng(7)
+    reference = {index: draws.normal(size=(4, 6)) for index in range(200)}
+    few, many = (fad_floor(reference, n, 5, 0) for n in (10, 100))
+    assert 0 < many < few
+    assert fad_floor(reference, 1000, 5, 0) == many  # half of the set at most
+    shifted = {index: rows + 1 for index, rows in reference.items()}
+    assert fad(shifted, reference) > 20 * many
+    assert fad_floor({0: reference[0], 1: reference[1]}, 5, 5, 0) is None
 
 
 def test_clap_with_all_descriptions():

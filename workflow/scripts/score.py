@@ -9,10 +9,10 @@ from libretto.audio.embeddings.base import read_embeddings
 from libretto.audio.manifest import read_renderings
 from libretto.log import start_log
 from libretto.scores.clap import clap_matrix, clap_score
-from libretto.scores.frechet import fad, fad_sub
+from libretto.scores.frechet import fad, fad_floor, fad_sub
 from libretto.scores.inference import own_minus_others
 from libretto.scores.mean import mean_and_sem, summarize
-from libretto.scores.notes import instrument_f1_matrix, note_scores
+from libretto.scores.notes import band_f1, constant_band, instrument_f1_matrix, note_scores
 from libretto.tables import SCORES, read_rows, write_table
 
 
@@ -24,16 +24,20 @@ def check_clips(indices, audible, path):
 start_log(snakemake.log[0])
 files, params = snakemake.input, snakemake.params
 samples = list(read_rows(files.tokens))
-pairs = read_rows(files.pairs, ["lmd_id", "instrument_summary"])
+pairs = list(read_rows(files.pairs, ["lmd_id", "split", "instrument_summary"]))
 summaries = {row["lmd_id"]: row["instrument_summary"] for row in pairs}
 audible = [rendering.index for rendering in read_renderings(files.list) if rendering.is_audible]
 
 losses = ("val_loss", "val_loss_music", "val_loss_music_random_text")
-scores = dict.fromkeys((*losses, "fad", "fad_sub_mean", "fad_sub_sem")) | {"fad_embedding": params.fad_embedding}
+scores = dict.fromkeys((*losses, "fad", "fad_floor", "fad_sub_mean", "fad_sub_sem")) | {
+    "fad_embedding": params.fad_embedding
+}
 scores |= {"n": len(audible), "n_missing": len(samples) - len(audible)}
 by_sample, counts = note_scores(samples, summaries)
+band = constant_band(row["instrument_summary"] for row in pairs if row["split"] == "train")
+scores["instrument_f1_floor"] = band_f1(band, samples, summaries)
 gains = {"instrument_f1": instrument_f1_matrix(samples, summaries)}
-details = {"seed": params.seed}
+details = {"seed": params.seed, "band": sorted(band)}
 if files.get("validation"):
     validation = json.loads(Path(files.validation).read_text())
     scores |= {name: validation[name] for name in losses}
@@ -42,6 +46,7 @@ if files.get("fad_reference"):
     clips, reference = read_embeddings(files.fad), read_embeddings(files.fad_reference)
     check_clips(clips, audible, files.fad)
     scores["fad"] = fad(clips, reference) if len(clips) > 1 else None
+    scores["fad_floor"] = fad_floor(reference, len(clips), params.fad_sub["draws"], params.seed)
     draws = fad_sub(clips, reference, **params.fad_sub, seed=params.seed)
     scores["fad_sub_mean"], scores["fad_sub_sem"] = mean_and_sem(draws)
     details |= {"fad_sub": draws, "fad_sub_size": params.fad_sub["size"], "n_background": len(reference)}
@@ -50,7 +55,8 @@ if files.get("clap"):
     rows = sorted(read_rows(files.clap), key=lambda row: row["index"])
     check_clips([row["index"] for row in rows], audible, files.clap)
     by_sample["clap"] = {row["index"]: clap_score(np.stack(row["audio"]), row["text"]) for row in rows}
-    gains["clap"] = clap_matrix([np.stack(row["audio"]) for row in rows], np.stack([row["text"] for row in rows]))
+    if rows:
+        gains["clap"] = clap_matrix([np.stack(row["audio"]) for row in rows], np.stack([row["text"] for row in rows]))
 for name, values in by_sample.items():
     scores |= summarize(name, list(values.values()), params.seed)
 scores["clap_mean"] = scores.pop("clap")

@@ -125,9 +125,25 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         "over the prompts, 5 %, Holm's correction for all pairs of systems; comparisons.csv has each pair).",
         "'Own - others' is a score with the description that the music was made for, less that with the other "
         "descriptions; p is from a permutation test. Only this difference says that music follows its text.",
+        *_floors(table),
         "Instrument (instr.) precision, recall and F1 compare what sounds with a description's instruments. A "
         "description names five at most, so music with more cannot reach a precision of 1.",
     ]
+    return sentences
+
+
+def _floors(table: pd.DataFrame) -> list[str]:
+    """What the scores are where nothing has been learned, or nothing differs."""
+    sentences = []
+    if not table["fad_floor"].isna().all():
+        sentences.append(
+            f"Clips of FAD's reference set are {table['fad_floor'].mean():.3f} from its other clips: the floor of FAD."
+        )
+    if not table["instrument_f1_floor"].isna().all():
+        sentences.append(
+            f"A band that always plays the five most common instruments has an F1 of "
+            f"{table['instrument_f1_floor'].iloc[0]:.3f}: the floor of instrument F1."
+        )
     return sentences
 
 

@@ -51,6 +51,29 @@ def fad(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray]) ->
     return frechet_distance(np.concatenate(list(clips.values())), np.concatenate(list(reference.values())))
 
 
+def fad_floor(reference: Mapping[int, np.ndarray], n: int, draws: int, seed: int) -> float | None:
+    """What FAD is when nothing differs: the mean FAD of clips of the reference set from its other clips.
+
+    Args:
+        reference: embeddings [·, d] by clip.
+        n: of clips in a system; FAD falls with it, so as many are drawn, or half of the set if it has too few.
+        draws: how often.
+        seed: of the draws.
+
+    Returns:
+        None if the set has fewer than four clips.
+    """
+    n = min(n, len(reference) // 2)
+    if n < 2:
+        return None
+    distances = []
+    for draw in range(draws):
+        order = np.random.default_rng(stable_seed(seed, "fad-floor", draw)).permutation(sorted(reference)).tolist()
+        own, others = ({index: reference[index] for index in part} for part in (order[:n], order[n:]))
+        distances.append(fad(own, others))
+    return float(np.mean(distances))
+
+
 def fad_sub(
     clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray], draws: int, size: int, seed: int
 ) -> list[float]:

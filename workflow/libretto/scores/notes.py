@@ -1,6 +1,7 @@
 """Scores of a system's notes: how many, how many invalid, whether time advances, and the instruments asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from libretto.tokens.instruments import INSTRUMENT_NAMES, midicaps_name
 from libretto.tokens.reference import valid_events
 from libretto.tokens.vocab import PITCHES, TICKS_PER_SECOND
 
+BAND = 5  # instruments: as many as MidiCaps names
 CROWD = 64  # notes that begin at once; more are taken for a model whose time has stopped
 SHORT = 2 * TICKS_PER_SECOND  # ticks between the first and the last onset
 
@@ -83,6 +85,23 @@ def note_scores(
             for name, value in zip(("precision", "recall", "f1"), triple, strict=True):
                 found[f"instrument_{name}"][index] = value
     return found, {"n_instruments": len(found["instrument_f1"]), "n_unknown_instrument_names": unknown}
+
+
+def constant_band(summaries: Iterable[Sequence[str] | None]) -> set[str]:
+    """The five instruments that descriptions name most often: what a system could always play.
+
+    Args:
+        summaries: MidiCaps' `instrument_summary` of the training songs.
+    """
+    counts = Counter(name for summary in summaries for name in described_instruments(summary or [])[0])
+    return {name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:BAND]}
+
+
+def band_f1(band: set[str], samples: Sequence[Mapping], summaries: Mapping[str, Sequence[str]]) -> float | None:
+    """Mean F1 of the constant band with the samples' descriptions; None if none names an instrument that we know."""
+    described = [described_instruments(summaries[row["prompt_lmd_id"]] or [])[0] for row in samples]
+    values = [precision_recall_f1(band, wanted)[2] for wanted in described if wanted]
+    return float(np.mean(values)) if values else None
 
 
 def instrument_f1_matrix(samples: Sequence[Mapping], summaries: Mapping[str, Sequence[str]]) -> np.ndarray:
