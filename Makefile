@@ -27,10 +27,11 @@ demo: env ## run the whole pipeline, small, on this machine's CPU; ends with the
 	@echo "Where it came from:   results/demo/provenance/ro-crate-metadata.json"
 	@echo "What it cost:         results/demo/cost.csv"
 
-song: env ## let the demo's models compose: make song PROMPT="a calm waltz for harp and strings"
+override export PROMPT := $(value PROMPT)
+song: env ## after make demo: make song PROMPT="a calm waltz for harp and strings"
 	@[ -n "$$PROMPT" ] || { echo 'Say what to compose: make song PROMPT="a calm waltz for harp and strings"' >&2; exit 1; }
 	.venv/bin/snakemake --profile demo compose \
-	  --config "prompts=$$(.venv/bin/python -c 'import json, os; print(json.dumps([os.environ["PROMPT"]]))')"
+	  --config "prompts=$$(.venv/bin/python -c 'import json, os; print(json.dumps([os.environ["PROMPT"]], ensure_ascii=False))')"
 	@echo
 	@echo "Listen and look:      results/demo/compose/index.html"
 	@ls results/demo/compose/samples/*/*
@@ -44,7 +45,7 @@ test-fast: env ## run the tests that take seconds
 GPU_PYTHON := $(firstword $(wildcard .venv/bin/python) python3)
 gpu: ## on a machine with a GPU, torch and transformers: check the GPU against the CPU, then measure its speed
 	$(GPU_PYTHON) -m tests.gpu checks
-	for model in amt llama-1b llama-3b; do \
+	export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True; for model in amt llama-1b llama-3b; do \
 	  $(GPU_PYTHON) -m tests.gpu train $$model && $(GPU_PYTHON) -m tests.gpu generate $$model || exit; \
 	done
 	$(GPU_PYTHON) -m tests.gpu table

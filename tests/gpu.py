@@ -96,11 +96,16 @@ def draw_of(constraint: str, n_tokens: int) -> Draw:
 
 
 def is_valid(piece: list[int]) -> bool:
-    """Whether a piece consists of onsets that do not run backwards, durations and notes, up to its separator."""
+    """Whether a piece consists of onsets that do not run backwards, durations and notes, up to its separator.
+
+    With 15 instruments and drums at most.
+    """
     piece = piece[: piece.index(vocab.SEPARATOR)] if vocab.SEPARATOR in piece else piece
     onsets, durations, notes = (piece[place::3] for place in range(3))
+    instruments = {(note - vocab.NOTE_OFFSET) // vocab.PITCHES for note in notes}
     return (
-        onsets == sorted(onsets)
+        len(instruments - {vocab.DRUMS}) <= 15
+        and onsets == sorted(onsets)
         and all(vocab.TIME_OFFSET <= token < vocab.DURATION_OFFSET for token in onsets)
         and all(vocab.DURATION_OFFSET <= token < vocab.NOTE_OFFSET for token in durations)
         and all(vocab.NOTE_OFFSET <= token < vocab.REST for token in notes)
@@ -120,7 +125,7 @@ def checks(device: torch.device) -> dict[str, bool]:
         found[f"{name}: logits in bf16 are within 5 % of fp32's ({error:.1%})"] = error < 0.05
         found[f"{name}: no logit of a padded batch is NaN"] = all(bool(rows.isfinite().all()) for rows in logits)
         pieces = rounded[name](CAPTIONS, N_TOKENS, draw_of("grammar", N_TOKENS)).tolist()
-        found[f"{name}: every event under the grammar is valid"] = all(map(is_valid, pieces))
+        found[f"{name}: every event under the grammar is valid"] = len(pieces[0]) > 3 and all(map(is_valid, pieces))
         twice = [rounded[name](CAPTIONS, N_TOKENS, draw_of("none", N_TOKENS)).cpu() for _ in range(2)]
         found[f"{name}: two runs give the same tokens"] = torch.equal(*twice)
     rows = torch.tensor([0, 2])
@@ -176,6 +181,7 @@ def train(name: str, tiny: bool, steps: int, device: torch.device) -> dict:
     sequences = (steps - steps // 2) * batch / (time.perf_counter() - start)
     peak = describe_device()["peak"]
     return {
+        "steps": steps,
         "micro_batch_size": micro,
         "tokens_per_s": targets * sequences,
         "share_of_peak": operations * sequences / peak if peak else None,

@@ -6,8 +6,10 @@ import pytest
 
 from libretto.config.jobs import (
     command_options,
+    composed_prompts,
     generating_models,
     generating_settings,
+    published_base,
     sampling_settings,
     scored_files,
     text_settings,
@@ -15,6 +17,7 @@ from libretto.config.jobs import (
     variant_settings,
 )
 from libretto.config.systems import systems
+from libretto.errors import InputError
 
 LLAMAS_TEXT = {"max_tokens", "instruction", "instruction_without_description"}
 
@@ -108,3 +111,23 @@ def test_a_variant_samples_in_its_own_way_and_trains_as_before(config):
     assert sampling_settings(config, rows["llama-3b-t1.1"]) == config["sampling"]
     assert sampling_settings(config, rows["amt-unconditional-t1.0"]) == config["sampling"]
     assert variant_settings(config, "llama-1b") == before
+    config["unconditional"]["sampling"] = {"instruments": [0]}
+    assert sampling_settings(config, rows["amt-unconditional-t1.0"]) == config["sampling"] | {"instruments": [0]}
+
+
+def test_your_own_prompts_are_a_list_or_the_lines_of_a_file(config, tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text('a "big" waltz\n\n it\'s $5 😀 \n', encoding="utf-8")
+    assert composed_prompts(config | {"prompts": str(path)}) == ['a "big" waltz', "it's $5 😀"]
+    assert composed_prompts(config | {"prompts": ["a", "b"]}) == ["a", "b"]
+    with pytest.raises(InputError, match=r"there is no file nowhere\.txt"):
+        composed_prompts(config | {"prompts": "nowhere.txt"})
+    with pytest.raises(InputError, match="nothing to compose"):
+        composed_prompts(config | {"prompts": []})
+
+
+def test_a_copy_of_ones_own_is_not_called_the_hubs_model(config):
+    config["sources"]["models"]["llama-1b"] = {"hub": "meta-llama/Llama-3.2-1B", "revision": "4e20"}
+    assert published_base(config, "llama-1b") == {"hub": "meta-llama/Llama-3.2-1B", "revision": "4e20"}
+    config["sources"]["models"]["llama-1b"]["path"] = "/models/mine"
+    assert published_base(config, "llama-1b") == {}

@@ -66,6 +66,11 @@ def test_how_we_sample_does_not_fold_the_models_again(demo, tmp_path):
     assert counts["generate"] == 9
 
 
+def test_how_often_checkpoints_are_written_runs_nothing(demo, tmp_path):
+    (tmp_path / "other.yaml").write_text("checkpoint_minutes: 5")
+    assert planned(demo, "--configfile", str(demo / "demo/experiment.yaml"), str(tmp_path / "other.yaml")) == {}
+
+
 def test_how_embeddings_start_is_not_asked_when_sampling(demo, tmp_path):
     """Of itself: the model, which another start makes another one, is taken as it is."""
     (tmp_path / "other.yaml").write_text("variants: {llama-3b: {init: amt, init_from: amt-large}}")

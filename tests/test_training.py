@@ -120,6 +120,21 @@ def test_checkpoints_follow_the_clock_and_share_the_best_models_weights(make_tin
     assert (best / "scores.json").exists()
 
 
+def test_a_best_model_that_shares_a_damaged_checkpoints_weights_is_removed(tmp_path):
+    """The resumed training reaches the step again, and keeps it again."""
+    complete_checkpoint(tmp_path, 2)
+    damaged = complete_checkpoint(tmp_path, 4)
+    for name, source in (("best-4-1.5", damaged), ("best-9-1.0", None)):
+        (tmp_path / name).mkdir()
+        if source:
+            os.link(source / "model.safetensors", tmp_path / name / "model.safetensors")
+        else:
+            (tmp_path / name / "model.safetensors").write_bytes(b"of its own")
+    overwrite(damaged / "model.safetensors", 0, b"damaged")
+    remove_damaged(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best-9-1.0", "checkpoint-2"]
+
+
 def test_a_checkpoint_does_not_take_the_weights_of_an_earlier_attempt(make_tiny, songs, tmp_path):
     """On a GPU, a resumed training need not reach the same weights at the same step."""
     earlier = tmp_path / "best-4-0.0"

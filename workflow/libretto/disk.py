@@ -41,6 +41,12 @@ def check_writable(folder: str | Path) -> None:
         raise InputError(_line(errno.EROFS if read_only else errno.EACCES, folder.resolve()))
 
 
+def free_bytes(folder: str | Path) -> int:
+    """Free space on the disk of `folder`, which need not exist yet."""
+    folder = Path(folder)
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+
+
 def disk_error(error: BaseException | None, folder: str | Path) -> str | None:
     """The line for the user if a disk caused an exception, or one that it was raised from.
 

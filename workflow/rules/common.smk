@@ -17,6 +17,8 @@ os.environ.update(
     LIBRETTO_SCRIPTS=os.path.join(LIBRARY_PATH, "scripts"),
     # Scripts and the processes that they start import the library from here.
     PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY_PATH, os.environ.get("PYTHONPATH")])),
+    # Less fragmentation of a GPU's memory, which Llama 3B nearly fills.
+    PYTORCH_CUDA_ALLOC_CONF="expandable_segments:True",
     # Only the download rules touch the network.
     HF_HUB_OFFLINE="1",
     # A cache for this version of the code: numba's own would not notice a change in an imported module.

@@ -1,4 +1,4 @@
-"""Prompts of one's own: what every variant makes of them, `snakemake compose --config 'prompts=["a calm waltz"]'`."""
+"""Your own prompts: what every variant makes of them, `snakemake compose --config 'prompts=["a calm waltz"]'`."""
 
 from libretto.config.jobs import composed_prompts
 
@@ -28,7 +28,7 @@ rule compose_prompts:
         prompts=lambda wildcards: checked(composed_prompts, config),
         code=code("compose_prompts.py"),
     message:
-        "Prompts of one's own"
+        "Your own prompts"
     script:
         "../scripts/compose_prompts.py"
 
@@ -48,7 +48,8 @@ use rule generate as compose_generate with:
         system=one_of(COMPOSERS),
     params:
         settings=lambda wildcards: generating_settings(config, SYSTEMS[wildcards.system]),
-        sampling=lambda wildcards: sampling_settings(config, SYSTEMS[wildcards.system]) | {"n": len(config["prompts"])},
+        sampling=lambda wildcards: sampling_settings(config, SYSTEMS[wildcards.system])
+        | {"n": len(composed_prompts(config))},
         temperature=lambda wildcards: SYSTEMS[wildcards.system].temperature,
         seed=config["seed"],
         batches=lambda wildcards: f"results/{config['run']}/compose/batches/{wildcards.system}",

@@ -1,7 +1,8 @@
 """Before days of GPU time, minutes of it: `snakemake preflight` says what a run will take and what would stop it."""
 
-from libretto.config.jobs import preflight_models, preflight_settings, used_sources
-from libretto.config.sources import STANDINS, download_hosts, source_problems
+from libretto.config.jobs import preflight_models, preflight_sampling, preflight_training, used_sources
+from libretto.config.sources import STANDINS, download_urls, source_problems, unreachable_hosts
+from libretto.disk import free_bytes
 
 # Speed does not depend on the temperature: one system of each model.
 MEASURED = {system.variant: name for name, system in reversed(SYSTEMS.items()) if system.is_sampled}
@@ -36,7 +37,7 @@ rule preflight_train:
         mem_mb=96000,
         runtime=60,
     params:
-        settings=lambda wildcards: preflight_settings(config, SYSTEMS[MEASURED[wildcards.variant]]),
+        settings=lambda wildcards: preflight_training(config, wildcards.variant),
         models=lambda wildcards: preflight_models(config, wildcards.variant, f"results/{config['run']}"),
         folder=lambda wildcards: f"results/{config['run']}/preflight/checkpoints/{wildcards.variant}",
         code=code("preflight_train.py"),
@@ -69,7 +70,7 @@ rule preflight_generate:
         mem_mb=48000,
         runtime=60,
     params:
-        settings=lambda wildcards: preflight_settings(config, SYSTEMS[wildcards.system]),
+        settings=lambda wildcards: preflight_sampling(config, SYSTEMS[wildcards.system]),
         models=lambda wildcards: preflight_models(config, SYSTEMS[wildcards.system].variant, f"results/{config['run']}"),
         temperature=lambda wildcards: SYSTEMS[wildcards.system].temperature,
         code=code("preflight_generate.py"),
@@ -97,6 +98,7 @@ rule preflight_embed:
         runtime=30,
     params:
         embedding=lambda wildcards: EMBEDDED[wildcards.embedding],
+        # Not inputs: without a network, the rest is measured all the same.
         weights=lambda wildcards: [
             source_path(config, name, f"results/{config['run']}/sources")
             for name in EMBEDDINGS[EMBEDDED[wildcards.embedding]].models
@@ -132,7 +134,11 @@ rule preflight_page:
     params:
         config=config,
         systems=[asdict(SYSTEMS[name]) for name in SAMPLED],
-        hosts=lambda wildcards: download_hosts(config, used_sources(config), f"results/{config['run']}/sources"),
+        # These change from call to call, so that the page is made each time.
+        unreachable=lambda wildcards: unreachable_hosts(
+            download_urls(config, used_sources(config), f"results/{config['run']}/sources")
+        ),
+        free_bytes=lambda wildcards: free_bytes(f"results/{config['run']}"),
         problems=lambda wildcards: source_problems(config, used_sources(config), f"results/{config['run']}/sources"),
         code=code("preflight_page.py"),
     message:
@@ -141,15 +147,17 @@ rule preflight_page:
         "../scripts/preflight_page.py"
 
 
-# It has no output, so it is done each time, and fails while something must be fixed.
+# Fails while something must be fixed. What could not be measured is removed, to be measured again by the next call.
 rule preflight:
     input:
+        figures=rules.preflight_page.input.figures,
         page="<run>/preflight/preflight.json",
         markdown="<run>/preflight/preflight.md",
     log:
         "<run>/logs/preflight/preflight.log",
     benchmark:
         "<run>/benchmarks/preflight/preflight.tsv"
+    retries: 0
     conda:
         "../../envs/report.yaml"
     threads: 1

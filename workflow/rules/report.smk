@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from libretto.config.sources import download_entry
+from libretto.config.jobs import published_base
 
 TEMPLATES = "workflow/templates"
 PAGE_TEMPLATES = [f"{TEMPLATES}/{name}" for name in ("style.css", "scores.html", "samples.html")]
@@ -91,7 +91,7 @@ rule model_card:
         runtime=10,
     params:
         systems=lambda wildcards: [asdict(row) for row in SYSTEMS.values() if row.variant == wildcards.variant],
-        base=lambda wildcards: download_entry(config, config["variants"][wildcards.variant]["base"]),
+        base=lambda wildcards: published_base(config, wildcards.variant),
         training=lambda wildcards: config["variants"][wildcards.variant]["training"],
         init=lambda wildcards: config["variants"][wildcards.variant]["init"],
         instruction=config["text"]["instruction"],

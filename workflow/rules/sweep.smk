@@ -27,7 +27,6 @@ use rule train as sweep_train with:
             point_settings(config, f"{wildcards.variant}/{wildcards.point}"), sort_keys=True
         ),
         checkpoints=lambda wildcards: f"results/{config['run']}/sweep/checkpoints/{wildcards.variant}/{wildcards.point}",
-        checkpoint_minutes=config["checkpoint_minutes"],
         init_from=lambda wildcards, input: command_options({"init-from": input.get("init_from")}),
         results=lambda wildcards, output: command_options(dict(output.items())),
         code=code("train.py"),

@@ -36,10 +36,11 @@ rule train:
         tasks_per_gpu=0,  # one task with all the GPUs: torchrun starts the processes
         mem_mb=96000,
         runtime=4320,
+        # Not a param: results do not depend on it, and a change must rerun nothing.
+        checkpoint_minutes=config["checkpoint_minutes"],
     params:
         settings=lambda wildcards: json.dumps(variant_settings(config, wildcards.variant), sort_keys=True),
         checkpoints=lambda wildcards: f"results/{config['run']}/checkpoints/{wildcards.variant}",
-        checkpoint_minutes=config["checkpoint_minutes"],
         init_from=lambda wildcards, input: command_options({"init-from": input.get("init_from")}),
         results=lambda wildcards, output: command_options(dict(output.items())),
         code=code("train.py"),
@@ -52,13 +53,13 @@ rule train:
     # PYTHONSAFEPATH keeps scripts that are named after rules, such as tokenize.py, from hiding Python's own modules.
     shell:
         """
-        export PYTHONSAFEPATH=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+        export PYTHONSAFEPATH=1
         launcher=python
         if [ {resources.gpu} -gt 1 ]; then launcher="torchrun --standalone --nproc-per-node {resources.gpu}"; fi
         exec $launcher "$LIBRETTO_SCRIPTS/train.py" --settings {params.settings:q} --code {params.code} \
             --train {input.train:q} --valid {input.valid:q} \
             --base {input.base:q} --text-model {input.text_model:q} {params.init_from} \
-            --checkpoints {params.checkpoints:q} --checkpoint-minutes {params.checkpoint_minutes} \
+            --checkpoints {params.checkpoints:q} --checkpoint-minutes {resources.checkpoint_minutes} \
             {params.results} --log-file {log:q}
         """
 

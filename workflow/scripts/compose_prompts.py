@@ -1,4 +1,4 @@
-"""Reads nothing, writes the config's own prompts as a split that generation can read."""
+"""Reads nothing, writes your own prompts as a split that generation can read."""
 
 from libretto.log import start_log
 from libretto.tables import PROMPTS, write_table

@@ -8,5 +8,8 @@ from libretto.log import start_log
 
 start_log(snakemake.log[0])
 print(Path(snakemake.input.markdown).read_text())
+for path in map(Path, snakemake.input.figures):
+    if "problem" in json.loads(path.read_text()):
+        path.unlink()
 if problems := json.loads(Path(snakemake.input.page).read_text())["problems"]:
     raise InputError(f"{problems[0]} ({len(problems)} in all must be fixed before the run: {snakemake.input.markdown})")

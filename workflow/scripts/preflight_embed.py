@@ -15,9 +15,9 @@ params = snakemake.params
 
 def measure():
     if missing := [path for path in params.weights if not Path(path).exists()]:
-        raise InputError(f"{missing[0]} is not there yet; snakemake {missing[0]} downloads it, then call this again")
+        raise InputError(f"{missing[0]} is not there yet: download it with `snakemake {missing[0]}`")
     return measure_embedding(make_embedder(params.embedding, params.weights, params.sha256))
 
 
-figures = or_problem(measure)
+figures = or_problem(measure, "use a larger card")
 Path(snakemake.output.figures).write_text(json.dumps({**describe_device(), **figures}, indent=1) + "\n")

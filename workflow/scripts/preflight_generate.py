@@ -6,7 +6,7 @@ from pathlib import Path
 from libretto.generation.sampling import conditioned, unconditional
 from libretto.log import start_log
 from libretto.models.device import inference_dtype, select_device
-from libretto.preflight.device import describe_device, or_problem
+from libretto.preflight.device import check_gpu, describe_device, or_problem
 from libretto.preflight.generation import measure_generation
 from libretto.preflight.models import base_config, random_amt, random_variant
 
@@ -16,6 +16,7 @@ settings, device = params.settings, select_device()
 
 
 def measure():
+    check_gpu(settings["needs_gpu"])
     shapes = [base_config(**model, layers=settings["layers"]) for model in params.models.values()]
     if settings["variant"] is None:
         generator = unconditional(random_amt(*shapes, device))
@@ -26,5 +27,5 @@ def measure():
     return measure_generation(generator, settings["sampling"], params.temperature)
 
 
-figures = or_problem(measure)
+figures = or_problem(measure, "lower sampling.batch_size")
 Path(snakemake.output.figures).write_text(json.dumps({**describe_device(), **figures}, indent=1) + "\n")

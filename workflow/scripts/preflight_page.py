@@ -11,9 +11,9 @@ start_log(snakemake.log[0])
 config, params = snakemake.params.config, snakemake.params
 paths = [Path(path) for path in snakemake.input.figures]
 figures = {f"{path.parent.name}/{path.stem}": json.loads(path.read_text()) for path in paths}
-run, quick = Path("results", config["run"]), config["preflight"]["quick"]
+quick = config["preflight"]["quick"]
 rows = project(config, figures, [System(**system) for system in params.systems])
-problems = find_problems(params.problems, figures, run, params.hosts)
+problems = find_problems(params.problems, figures, params.unreachable, None if quick else params.free_bytes)
 device = next(iter(figures.values()))
 page = {"device": device["device"], "quick": quick, "problems": problems, "rules": rows, "measured": figures}
 Path(snakemake.output.json).write_text(json.dumps(page, indent=1) + "\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 from libretto.files import remove
 from libretto.log import start_log
 from libretto.models.device import select_device
-from libretto.preflight.device import describe_device, or_problem
+from libretto.preflight.device import check_gpu, describe_device, or_problem
 from libretto.preflight.models import base_config, random_variant
 from libretto.preflight.training import measure_training
 
@@ -16,6 +16,7 @@ settings, folder, device = params.settings, Path(params.folder), select_device()
 
 
 def measure():
+    check_gpu(settings["needs_gpu"])
     shapes = [base_config(**params.models[role], layers=settings["layers"]) for role in ("base", "text_model")]
     variant = random_variant(settings["variant"], *shapes, settings["max_tokens"], device)
     training = settings["variant"]["training"]
@@ -26,6 +27,6 @@ def measure():
 if folder.exists():  # a killed job's
     remove(folder)
 folder.mkdir(parents=True)
-figures = or_problem(measure)
+figures = or_problem(measure, "lower training.micro_batch_size, or set training.gradient_checkpointing: true")
 remove(folder)
 Path(snakemake.output.figures).write_text(json.dumps({**describe_device(), **figures}, indent=1) + "\n")

@@ -1,10 +1,11 @@
 """What trainings, generations and scores depend on: params and inputs of their rules, from the config alone."""
 
+import os
 import shlex
 from collections.abc import Mapping
 
 from libretto.config.embeddings import EMBEDDINGS
-from libretto.config.sources import FILE_NAMES, config_key, source_entry, source_path
+from libretto.config.sources import FILE_NAMES, config_key, source_entry, source_path, uses_standins
 from libretto.config.sweep import sweep_points, sweep_training
 from libretto.config.systems import FAD_REFERENCE, System
 from libretto.errors import InputError
@@ -105,34 +106,54 @@ def preflight_models(config: dict, variant: str | None, run: str) -> dict[str, d
     }
 
 
-def preflight_settings(config: dict, system: System) -> dict:
-    """What a preflight measures with: the experiment's own settings, or with `preflight.quick` the least.
+def preflight_training(config: dict, variant: str) -> dict:
+    """What a preflight trains with: what decides speed and memory; or, with `preflight.quick`, as little as possible.
 
     Args:
         config: the experiment.
-        system: of a variant, or AMT as published.
+        variant: its name in the config.
 
     Returns:
-        `variant` (its section of the config, or None), `sampling`, `max_tokens`, `chunk_tokens`, `steps`, `n_valid`,
-        and `layers` (None for all).
+        `variant` (what of its section matters), `max_tokens`, `chunk_tokens`, `steps`, `n_valid`, `layers` (None for
+        all), and `needs_gpu`.
     """
-    quick = config["preflight"]["quick"]
-    variant, sampling = None, sampling_settings(config, system)
-    if system.variant is not None:
-        variant = config["variants"][system.variant]
-        if quick:
-            variant = variant | {"training": variant["training"] | {"batch_size": 1, "micro_batch_size": 1}}
-    if quick:
-        sampling = sampling | {"batch_size": 1, "max_new_tokens": 3}
+    quick, settings = config["preflight"]["quick"], config["variants"][variant]
+    kind = {key: settings[key] for key in ("family", "text_states") if key in settings}
+    keys = ("batch_size", "micro_batch_size", "precision", "gradient_checkpointing")
+    training = {key: settings["training"][key] for key in keys}
     return {
-        "variant": variant,
-        "sampling": sampling,
-        "max_tokens": config["text"]["max_tokens"],
+        "variant": kind | {"training": training | ({"batch_size": 1, "micro_batch_size": 1} if quick else {})},
         "chunk_tokens": 64 if quick else config["data"]["chunk_tokens"],
         "steps": 1 if quick else config["preflight"]["steps"],
         "n_valid": 1 if quick else min(64, config["data"]["cuts"]["valid"]),
-        "layers": 1 if quick else None,
+        **_preflight_size(config),
     }
+
+
+def preflight_sampling(config: dict, system: System) -> dict:
+    """What a preflight samples with, as in `preflight_training`: `variant`, `sampling`, `max_tokens`, and so on."""
+    variant, sampling = generating_settings(config, system), sampling_settings(config, system)
+    least = {"batch_size": 1, "max_new_tokens": 3} if config["preflight"]["quick"] else {}
+    return {
+        "variant": variant and variant["variant"],
+        "sampling": {key: value for key, value in sampling.items() if key != "n"} | least,
+        **_preflight_size(config),
+    }
+
+
+def _preflight_size(config: dict) -> dict:
+    quick = config["preflight"]["quick"]
+    return {
+        "max_tokens": config["text"]["max_tokens"],
+        "layers": 1 if quick else None,
+        "needs_gpu": not quick and not uses_standins(config),
+    }
+
+
+def published_base(config: dict, variant: str) -> dict:
+    """Hub repository and revision of the model that a variant is made from; empty for a copy of your own."""
+    entry = source_entry(config, config["variants"][variant]["base"])
+    return {} if "path" in entry else {key: entry[key] for key in ("hub", "revision") if key in entry}
 
 
 def sampling_settings(config: dict, system: System) -> dict:
@@ -142,14 +163,20 @@ def sampling_settings(config: dict, system: System) -> dict:
 
 
 def composed_prompts(config: dict) -> list[str]:
-    """The prompts of one's own.
+    """Your own prompts: the config's list, or the lines of the file that it names.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or there is no such file.
     """
-    if not config["prompts"]:
+    prompts = config["prompts"]
+    if isinstance(prompts, str):
+        if not os.path.isfile(prompts):
+            raise InputError(f"prompts: there is no file {prompts}; write a description into each of its lines")
+        with open(prompts, encoding="utf-8") as file:
+            prompts = [line.strip() for line in file if line.strip()]
+    if not prompts:
         raise InputError("there is nothing to compose: add --config 'prompts=[\"a calm waltz for harp and strings\"]'")
-    return config["prompts"]
+    return prompts
 
 
 def scored_files(config: dict, system: System, run: str) -> dict[str, str]:

@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Iterable
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from libretto.errors import InputError
 
+NETWORK_TIMEOUT = 5  # seconds
 FILE_NAMES = {"lmd": "lmd.tar.gz", "midicaps": "midicaps.json", "soundfont": "soundfont.sf2"}
 STANDINS = "results/standins/"  # what lies here is made by rules
 ADVICE = {
@@ -106,21 +109,37 @@ def check_sources(config: dict, folder: str, files: Iterable[str]) -> None:
             _check_source(name, source_entry(config, name), path)
 
 
-def download_hosts(config: dict, names: Iterable[str], folder: str) -> list[tuple[str, int]]:
-    """Host and port of each download of the sources `names` whose file or folder is not there yet.
+def download_urls(config: dict, names: Iterable[str], folder: str) -> list[str]:
+    """Where the sources `names` that are not there yet come from.
 
     Args:
         config: the experiment.
         names: of the sources.
         folder: where the download rules write.
     """
-    hosts: dict[tuple[str, int], None] = {}
-    for name in names:
-        entry = source_entry(config, name)
-        if "path" not in entry and not os.path.exists(source_path(config, name, folder)):
-            url = urlsplit(entry.get("url", "https://huggingface.co"))
-            hosts[url.hostname or "", url.port or {"http": 80}.get(url.scheme, 443)] = None
-    return [*hosts]
+    entries = {name: source_entry(config, name) for name in names}
+    missing = (
+        entry.get("url", f"https://huggingface.co/{entry.get('hub', '')}")
+        for name, entry in entries.items()
+        if "path" not in entry and not os.path.exists(source_path(config, name, folder))
+    )
+    return list(dict.fromkeys(missing))
+
+
+def unreachable_hosts(urls: Iterable[str]) -> list[str]:
+    """The hosts that do not answer; proxies are those of the environment, as for downloads."""
+    first = {urlsplit(url).netloc: url for url in urls}
+    return [host for host, url in first.items() if not _answers(url)]
+
+
+def _answers(url: str) -> bool:
+    try:
+        urlopen(Request(url, method="HEAD"), timeout=NETWORK_TIMEOUT).close()
+    except HTTPError:
+        return True  # the host is there, whatever it thinks of the question
+    except OSError:
+        return False
+    return True
 
 
 def source_problems(config: dict, names: Iterable[str], folder: str) -> list[str]:

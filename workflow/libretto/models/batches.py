@@ -55,25 +55,30 @@ class TrainingChunks(Dataset):
         self.prompter = prompter
         self.dropout = dropout
         self.seed = seed
+        self.n_ahead = 2  # batches that a thread prepares
         self._thread = ThreadPoolExecutor(1)
         self._previous: int | None = None  # the first item of the batch before
-        self._ahead: tuple[list[int], Future] | None = None
+        self._ahead: dict[tuple[int, ...], Future] = {}
 
     def __len__(self) -> int:
         return self.n_items
 
     def __getitems__(self, items: list[int]) -> list[tuple[list[int], np.ndarray]]:
-        """The items of a batch; a thread prepares those of the next one, so that the GPU need not wait for them."""
-        ahead, previous = self._ahead, self._previous
-        rows = ahead[1].result() if ahead and ahead[0] == items else self._read(items)
+        """The items of a batch; a thread prepares the next ones, so that the GPU need not wait for them."""
+        waiting, previous = self._ahead.pop(tuple(items), None), self._previous
+        if waiting is None:
+            self._ahead.clear()
+        rows = waiting.result() if waiting else self._read(items)
         # With several processes, those of the others lie between two batches.
         stride = len(items) if previous is None or items[0] <= previous else items[0] - previous
-        following = [item + stride for item in items if item + stride < self.n_items]
-        self._ahead = following, self._thread.submit(self._read, following)
+        for place in range(1, self.n_ahead + 1):
+            following = tuple(item + place * stride for item in items if item + place * stride < self.n_items)
+            if following and following not in self._ahead:
+                self._ahead[following] = self._thread.submit(self._read, following)
         self._previous = items[0]
         return rows
 
-    def _read(self, items: list[int]) -> list[tuple[list[int], np.ndarray]]:
+    def _read(self, items: Sequence[int]) -> list[tuple[list[int], np.ndarray]]:
         return [self[item] for item in items]
 
     def __getitem__(self, item: int) -> tuple[list[int], np.ndarray]:

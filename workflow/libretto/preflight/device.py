@@ -1,10 +1,12 @@
 """The device that a preflight measures, and what it reports where a measurement fails."""
 
 import logging
+import socket
 from collections.abc import Callable
 
 import torch
 
+from libretto.disk import disk_error
 from libretto.errors import InputError
 
 PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12}  # operations per second: dense bf16, of the SXM data sheets
@@ -21,13 +23,32 @@ def describe_device() -> dict:
     return {"device": properties.name, "device_memory_gb": properties.total_memory / 1e9, "peak": peak}
 
 
-def or_problem(measure: Callable[[], dict]) -> dict:
-    """What `measure` returns; or, if memory is too small or an input is wrong, `problem` in words."""
+def check_gpu(is_needed: bool) -> None:
+    """Raise an InputError if a GPU is needed and torch sees none."""
+    if is_needed and not torch.cuda.is_available():
+        raise InputError(
+            f"torch sees no GPU on {socket.gethostname()}: check the job's GPU request and the driver, or set "
+            "preflight.quick to see without one that each step works"
+        )
+
+
+def or_problem(measure: Callable[[], dict], advice: str) -> dict:
+    """What `measure` returns; or `problem` in words, if memory or disk is too small, or an input is wrong.
+
+    Args:
+        measure: the measurement.
+        advice: what to do if the GPU's memory is too small.
+    """
     try:
         return measure()
     except torch.OutOfMemoryError as error:
-        problem = f"the GPU's memory is too small ({str(error).split('.')[0]}); lower its batch, or use a larger card"
+        problem = f"the GPU's memory is too small ({str(error).split('.')[0]}): {advice}"
     except InputError as error:
         problem = str(error)
+    except Exception as error:
+        full = disk_error(error, "results")
+        if full is None:
+            raise
+        problem = full
     logger.warning("%s", problem)
     return {"problem": problem}

@@ -1,17 +1,13 @@
 """The preflight's page: what each rule will take, by what was measured, and what would stop the run."""
 
 import math
-import shutil
-import socket
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import tabulate
 
 from libretto.config.systems import System
 
 SECONDS_PER_HOUR = 3600
-NETWORK_TIMEOUT = 5  # seconds
 CHECKPOINTS = 3  # of a training on disk at once: two are kept while the third is written
 
 
@@ -36,7 +32,9 @@ def project(config: Mapping, figures: Mapping[str, Mapping], systems: Iterable[S
         if "problem" not in measured:
             steps = training["max_steps"] * training["batch_size"] / measured["sequences_per_s"]
             losses = (training["max_steps"] // training["eval_steps"] + 1) * n_valid / measured["songs_per_s"]
-            checkpoints = steps / (60 * config["checkpoint_minutes"]) if config["checkpoint_minutes"] else 0
+            apart = (steps + losses) * training["eval_steps"] / training["max_steps"]  # seconds between validations
+            every = max(1, math.ceil(60 * config["checkpoint_minutes"] / apart))
+            checkpoints = training["max_steps"] // training["eval_steps"] // every
             seconds = steps + losses + checkpoints * measured["checkpoint_s"]
             row |= {"hours": seconds / SECONDS_PER_HOUR, "speed": _training_speed(measured)}
             validation |= {
@@ -85,51 +83,35 @@ def _training_speed(measured: Mapping) -> str:
 
 
 def find_problems(
-    sources: Iterable[str], figures: Mapping[str, Mapping], run: Path, hosts: Iterable[tuple[str, int]]
+    sources: Iterable[str], figures: Mapping[str, Mapping], unreachable: Iterable[str], free: int | None
 ) -> list[str]:
     """What would stop the run, a line each with what to do.
 
     Args:
         sources: what is wrong with the sources, of `source_problems`.
         figures: as in `project`.
-        run: the run's folder.
-        hosts: of the downloads, with their ports.
+        unreachable: hosts of downloads that do not answer.
+        free: bytes on the disk of the results; None if sizes were not measured.
     """
     problems = [*sources]
     problems += [f"{name}: {measured['problem']}" for name, measured in figures.items() if "problem" in measured]
     problems += [
-        f"{host} does not answer at port {port}: run Snakemake where there is a network, or give a path: for what is "
-        "downloaded from there"
-        for host, port in hosts
-        if not answers((host, port))
+        f"{host} does not answer: run Snakemake where there is a network, or give a path: for what comes from it"
+        for host in unreachable
     ]
-    needed, free = needed_bytes(figures), shutil.disk_usage(_existing(run)).free
-    if free < needed:
+    needed = needed_bytes(figures)
+    if free is not None and free < needed:
         problems.append(
-            f"the disk of {run} has {free / 1e9:,.0f} GB free; models and checkpoints need {needed / 1e9:,.0f} GB: "
-            "make room, or make results a link to a larger disk"
+            f"the disk of the results has {free / 1e9:,.0f} GB free; models and checkpoints need "
+            f"{needed / 1e9:,.0f} GB: make room, or make results a link to a larger disk"
         )
     return problems
 
 
 def needed_bytes(figures: Mapping[str, Mapping]) -> int:
-    """Disk that trained models, folded ones and the checkpoints of one training at a time take."""
+    """Disk for the trained models, the folded ones, and the checkpoints of all trainings at once."""
     trained = [measured for measured in figures.values() if "checkpoint_bytes" in measured]
-    models = sum(2 * measured["best_bytes"] for measured in trained)
-    return models + CHECKPOINTS * max((measured["checkpoint_bytes"] for measured in trained), default=0)
-
-
-def answers(host: tuple[str, int]) -> bool:
-    """Whether a host accepts connections at a port."""
-    try:
-        with socket.create_connection(host, NETWORK_TIMEOUT):
-            return True
-    except OSError:
-        return False
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    return sum(2 * measured["best_bytes"] + CHECKPOINTS * measured["checkpoint_bytes"] for measured in trained)
 
 
 def to_markdown(run: str, device: Mapping, rows: list[dict], problems: list[str], needed: int, quick: bool) -> str:
@@ -140,7 +122,7 @@ def to_markdown(run: str, device: Mapping, rows: list[dict], problems: list[str]
     if quick:
         lines += [
             "**Cut down by `preflight: {quick: true}`**: one layer, one step of one sequence of 64 tokens, one sample "
-            "of three. It shows that every step works. Speed, memory and hours at the real size are not measured.",
+            "of three. It shows that every step works. Speed, memory, disk and hours are not measured.",
             "",
         ]
     lines += ["## What must be fixed", ""]

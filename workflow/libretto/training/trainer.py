@@ -25,7 +25,7 @@ from libretto.training.resume import link_tree, mark_complete, newest_complete, 
 from libretto.training.validation import BATCH, validation_loss
 
 LOG_STEPS = 10
-STOP_STEPS = 10  # with several processes, how often they ask each other whether to stop
+STOP_STEPS = 10  # with several processes and short steps, how often they ask each other whether to stop
 TERMINATED = 143  # the exit status of a process that SIGTERM ends
 
 logger = logging.getLogger("libretto")
@@ -70,6 +70,7 @@ def train(
         # them (DataParallel), which changes the batch and the loss.
         arguments._n_gpu = min(arguments.n_gpu, 1)
     variant.model.set_attn_implementation(CAUSAL)
+    train_set.n_ahead = arguments.gradient_accumulation_steps + 1  # the Trainer draws a step's batches at once
     trainer = MusicTrainer(variant, settings, args=arguments, train_dataset=train_set, eval_dataset=valid_set)
     if trainer.is_world_process_zero():
         remove_damaged(folder)
@@ -131,6 +132,7 @@ def training_arguments(settings: dict, seed: int, folder: Path, world: int) -> T
         # Prompts and chunks are cheap. And a scheduler sends SIGTERM to the whole process group: it would kill workers,
         # and with them the training before it has saved its checkpoint.
         dataloader_num_workers=0,
+        accelerator_config={"non_blocking": True},  # from pinned memory; else each copy waits for the GPU
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
         eval_strategy="steps",
@@ -296,8 +298,9 @@ class StopOnTerminate(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         """All processes stop at the same step, even if the signal reached them at different ones."""
         last = state.global_step == state.max_steps
-        # To ask the others is to wait for them and for the GPU.
-        asks = not distributed.is_initialized() or last or state.global_step % STOP_STEPS == 0
+        # Asking means waiting for the other processes and for the GPU: at every step only where steps are long.
+        is_long = args.gradient_accumulation_steps > 1
+        asks = not distributed.is_initialized() or last or is_long or state.global_step % STOP_STEPS == 0
         terminated = asks and on_any_process(self.terminated, args.device)
         if terminated:
             control.should_save = control.should_training_stop = True

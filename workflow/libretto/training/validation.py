@@ -37,7 +37,9 @@ def validation_loss(
     starts = range(rank * batch_size, len(songs), world * batch_size)
     for start in tqdm(starts, "validation", unit="batch", disable=rank > 0, leave=False):
         batch = variant.collate([songs[i] for i in range(start, min(start + batch_size, len(songs)))])
-        batch = variant.encode({name: tensor.to(device) for name, tensor in batch.items()})
+        if device.type == "cuda":  # from pinned memory, a copy does not wait for the GPU
+            batch = {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
+        batch = variant.encode(batch)
         with torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
             losses = variant.model.token_losses(**batch).double()
         music = variant.model.music_targets(batch["labels"])
