@@ -3,7 +3,7 @@ import pytest
 from scipy import linalg
 
 from libretto.scores.clap import clap_matrix, clap_score
-from libretto.scores.frechet import fad, fad_floor, fad_sub, frechet_distance
+from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub, frechet_distance
 from libretto.scores.mean import mean_and_sem, summarize
 from libretto.scores.notes import (
     band_f1,
@@ -194,6 +194,18 @@ def test_a_constant_band_is_the_floor_of_the_f1():
     assert band == {"Drums", "Cello", "Flute", "Piano", "Viola"}  # of those named once, the first by name
     assert band_f1(band, SAMPLES, SUMMARIES) == pytest.approx((2 / 6 + 4 / 7 + 4 / 7) / 3)
     assert band_f1(band, SAMPLES[3:], SUMMARIES) is None
+
+
+def test_fad_infinity_removes_most_of_what_few_clips_add():
+    """Equal distributions: FAD would be 0 with infinitely many."""
+    draws = np.random.default_rng(8)
+    reference = {index: draws.normal(size=(4, 16)) for index in range(2_000)}
+    few = [{index: draws.normal(size=(4, 16)) for index in range(60)} for _ in range(10)]
+    plain = np.mean([fad(clips, reference) for clips in few])
+    extrapolated = np.mean([fad_infinity(clips, reference, seed) for seed, clips in enumerate(few)])
+    assert abs(extrapolated) < plain / 4  # with replacement, it would be nearly `plain`
+    assert fad_infinity(few[0], reference, 1) == fad_infinity(few[0], reference, 1)
+    assert fad_infinity({0: draws.normal(size=(9, 16))}, reference, 1) is None
 
 
 def test_the_floor_of_fad_is_small_and_falls_with_the_number_of_clips():

@@ -9,8 +9,9 @@ from libretto.audio.embeddings.base import read_embeddings
 from libretto.audio.manifest import read_renderings
 from libretto.log import start_log
 from libretto.scores.clap import clap_matrix, clap_score
-from libretto.scores.frechet import fad, fad_floor, fad_sub
+from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub
 from libretto.scores.inference import own_minus_others
+from libretto.scores.kernel import kad
 from libretto.scores.mean import mean_and_sem, summarize
 from libretto.scores.notes import band_f1, constant_band, instrument_f1_matrix, note_scores
 from libretto.tables import SCORES, read_rows, write_table
@@ -29,7 +30,7 @@ summaries = {row["lmd_id"]: row["instrument_summary"] for row in pairs}
 audible = [rendering.index for rendering in read_renderings(files.list) if rendering.is_audible]
 
 losses = ("val_loss", "val_loss_music", "val_loss_music_random_text")
-scores = dict.fromkeys((*losses, "fad", "fad_floor", "fad_sub_mean", "fad_sub_sem")) | {
+scores = dict.fromkeys((*losses, "fad", "fad_infinity", "kad", "fad_floor", "fad_sub_mean", "fad_sub_sem")) | {
     "fad_embedding": params.fad_embedding
 }
 scores |= {"n": len(audible), "n_missing": len(samples) - len(audible)}
@@ -46,6 +47,8 @@ if files.get("fad_reference"):
     clips, reference = read_embeddings(files.fad), read_embeddings(files.fad_reference)
     check_clips(clips, audible, files.fad)
     scores["fad"] = fad(clips, reference) if len(clips) > 1 else None
+    scores["fad_infinity"] = fad_infinity(clips, reference, params.seed)
+    scores["kad"] = kad(clips, reference, params.seed)
     scores["fad_floor"] = fad_floor(reference, len(clips), params.fad_sub["draws"], params.seed)
     draws = fad_sub(clips, reference, **params.fad_sub, seed=params.seed)
     scores["fad_sub_mean"], scores["fad_sub_sem"] = mean_and_sem(draws)

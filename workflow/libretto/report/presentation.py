@@ -65,6 +65,8 @@ def scores(embedding: str) -> tuple[Score, ...]:
         Score(f"FAD ({embedding})", "fad", None, "lower", 3, True, as_paper),
         Score(f"FAD-sub ({embedding})", "fad_sub_mean", "fad_sub_sem", "lower", 3, True, as_paper),
         Score("CLAP", "clap_mean", "clap_sem", "higher", 3, True),
+        Score(f"FAD∞ ({embedding})", "fad_infinity", None, "lower", 3, False),
+        Score(f"KAD ({embedding})", "kad", None, "lower", 3, False),
         Score("Val loss, music", "val_loss_music", None, "lower", 3, False),
         Score("… random text", "val_loss_music_random_text", None, None, 3, False),
         Score("Notes / sample", "notes_per_sample", "notes_per_sample_sem", None, 1, False),

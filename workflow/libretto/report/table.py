@@ -35,7 +35,7 @@ METRICS = (
     "val_loss_music",
     "val_loss_music_random_text",
     *(f"{name}{suffix}" for name in NOTE_SCORES for suffix in ("", "_sem", "_low", "_high")),
-    *("clap_low", "clap_high", "fad_floor", "instrument_f1_floor"),
+    *("clap_low", "clap_high", "fad_infinity", "kad", "fad_floor", "instrument_f1_floor"),
     *(f"{name}_own_minus_others{suffix}" for name in ("instrument_f1", "clap") for suffix in ("", "_p")),
 )
 PAPER_COLUMNS = tuple(f"report_{name}" for name in METRICS[:6])
