@@ -33,13 +33,3 @@ rule all:
         FINAL,
         "<run>/cost.csv",
         "<run>/provenance/ro-crate-metadata.json",
-
-
-rule sweep:
-    input:
-        "<run>/sweep/table.csv",
-
-
-rule compose:
-    input:
-        "<run>/compose/index.html",

@@ -154,6 +154,9 @@ def test_what_cannot_be_told_from_the_best_is_marked(table):
     marked = mark_like_best(table, pd.DataFrame(rows, columns=COLUMNS), SYSTEMS.values()).set_index("system")
     assert set(marked.index[marked["instrument_f1_like_best"]]) == {best, second}
     assert not marked.loc["ground-truth", "instrument_f1_like_best"]
+    alike = [("instrument_f1", best, name, 16, 0.1, 0.2, 0.4) for name in names if name != best]
+    all_alike = mark_like_best(table, pd.DataFrame(alike, columns=COLUMNS), SYSTEMS.values())
+    assert not all_alike["instrument_f1_like_best"].any()
     text = to_markdown(marked.reset_index(), SYSTEMS.values(), clap=True, standins=False)
     assert len(re.findall(r"0\.\d+ †", text.partition("Instr. F1")[2])) >= 2
 

@@ -8,7 +8,7 @@ COMPOSERS = [name for name, system in SYSTEMS.items() if system.variant is not N
 # Seconds of work: not worth a place in a cluster's queue.
 localrules:
     compose_prompts,
-    compose_page,
+    compose,
 
 
 rule compose_prompts:
@@ -49,7 +49,7 @@ use rule generate as compose_generate with:
     params:
         settings=lambda wildcards: generating_settings(config, SYSTEMS[wildcards.system]),
         sampling=lambda wildcards: sampling_settings(config, SYSTEMS[wildcards.system])
-        | {"n": len(composed_prompts(config))},
+        | {"n": len(checked(composed_prompts, config))},
         temperature=lambda wildcards: SYSTEMS[wildcards.system].temperature,
         seed=config["seed"],
         batches=lambda wildcards: f"results/{config['run']}/compose/batches/{wildcards.system}",
@@ -75,7 +75,7 @@ use rule render as compose_render with:
         "Rendering what {wildcards.system} composed"
 
 
-rule compose_page:
+rule compose:
     input:
         samples=expand("<run>/compose/tokens/{system}.parquet", system=COMPOSERS),
         midi=expand("<run>/compose/midi/{system}", system=COMPOSERS),

@@ -8,7 +8,7 @@ from libretto.config.sweep import sweep_points
 
 # Seconds of work: not worth a place in a cluster's queue.
 localrules:
-    sweep_table,
+    sweep,
 
 
 # A search compares losses: its models are not kept.
@@ -34,7 +34,7 @@ use rule train as sweep_train with:
         "Training {wildcards.variant}, {wildcards.point}"
 
 
-rule sweep_table:
+rule sweep:
     input:
         bests=lambda wildcards: [f"<run>/sweep/{name}.json" for name in checked(sweep_points, config)],
         logs=lambda wildcards: [f"<run>/sweep/{name}.parquet" for name in checked(sweep_points, config)],
@@ -49,9 +49,9 @@ rule sweep_table:
             labels={"item": "Search over batch size and learning rate"},
         ),
     log:
-        "<run>/logs/sweep_table.log",
+        "<run>/logs/sweep.log",
     benchmark:
-        "<run>/benchmarks/sweep_table.tsv"
+        "<run>/benchmarks/sweep.tsv"
     conda:
         "../../envs/report.yaml"
     threads: 1

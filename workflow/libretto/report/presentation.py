@@ -123,7 +123,8 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         "Crowded is the share of samples in which more than 64 notes begin at one time, short the share of those whose "
         "notes all begin within two seconds: the paper saw such samples from Llama at a temperature of 1.0.",
         "† marks the best of the sampled systems in a score, and those that cannot be told from it (paired bootstrap "
-        "over the prompts, 5 %, Holm's correction for all pairs of systems; comparisons.csv has each pair).",
+        "over the prompts, 5 %, Holm's correction for all pairs of systems; comparisons.csv has each pair). A score "
+        "without † tells no system from the best.",
         "'Own - others' is a score with the description that the music was made for, less that with the other "
         "descriptions; p is from a permutation test. Only this difference says that music follows its text.",
         *_floors(table),

@@ -80,6 +80,8 @@ def mark_like_best(table: pd.DataFrame, comparisons: pd.DataFrame, systems: Iter
         column = "clap_mean" if name == "clap" else name
         means = table[sampled & table[column].notna()].set_index("system")[column].to_dict()
         like_best = like_the_best(comparisons, means, name, higher_is_better)
+        if like_best == means.keys():  # a mark on every row says nothing
+            like_best = set()
         columns[f"{column}_like_best"] = table["system"].isin(like_best)
     return table.assign(**columns)
 
