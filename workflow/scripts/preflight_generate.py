@@ -27,5 +27,5 @@ def measure():
     return measure_generation(generator, settings["sampling"], params.temperature)
 
 
-figures = or_problem(measure, "lower sampling.batch_size")
+figures = or_problem(measure, "set a smaller sampling.batch_size")
 Path(snakemake.output.figures).write_text(json.dumps({**describe_device(), **figures}, indent=1) + "\n")

@@ -119,7 +119,7 @@ def preflight_training(config: dict, variant: str) -> dict:
     """
     quick, settings = config["preflight"]["quick"], config["variants"][variant]
     kind = {key: settings[key] for key in ("family", "text_states") if key in settings}
-    keys = ("batch_size", "micro_batch_size", "precision", "gradient_checkpointing")
+    keys = ("batch_size", "micro_batch_size", "precision", "gradient_checkpointing", "compile")
     training = {key: settings["training"][key] for key in keys}
     return {
         "variant": kind | {"training": training | ({"batch_size": 1, "micro_batch_size": 1} if quick else {})},
@@ -136,7 +136,7 @@ def preflight_sampling(config: dict, system: System) -> dict:
     least = {"batch_size": 1, "max_new_tokens": 3} if config["preflight"]["quick"] else {}
     return {
         "variant": variant and variant["variant"],
-        "sampling": {key: value for key, value in sampling.items() if key != "n"} | least,
+        "sampling": sampling | least,
         **_preflight_size(config),
     }
 

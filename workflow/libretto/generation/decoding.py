@@ -4,17 +4,22 @@ Prompts are padded at the left, so that all rows continue at the same column. A 
 next multiple of `BUCKET` columns only, and on a GPU it is one CUDA graph per multiple.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import StaticLayer
 
 from libretto.models.attention import GROUPED
+from libretto.models.loss import joined
 
 BUCKET = 128
+RESERVE = 0.2  # of the GPU's free memory, for what `row_bytes` leaves out
+CPU_BATCH = 32
 # Steps between two looks at whether all pieces have ended; on a GPU, a look waits for all steps before it.
 LOOK = {"cpu": 1, "cuda": 64}
 
@@ -43,18 +48,36 @@ class Decoder:
     Args:
         core: transformers' GPT-2 or Llama, without its head.
         embed: maps music tokens [batch, n] to embeddings [batch, n, width].
-        head: maps the last state to the logits of the music tokens.
+        head: the linear map of the last state to the logits of the music tokens.
         max_prompt: columns of the longest prompt.
     """
 
     def __init__(
-        self, core: PreTrainedModel, embed: Callable[[torch.Tensor], torch.Tensor], head: nn.Module, max_prompt: int
+        self, core: PreTrainedModel, embed: Callable[[torch.Tensor], torch.Tensor], head: nn.Linear, max_prompt: int
     ):
         self.core = core
         self.embed = embed
-        self.head = head
+        self.n_rows = head.out_features
+        self.head = joined([head.weight.detach()], head.weight.dtype)
         self.max_prompt = max_prompt
         self._steps: _Steps | None = None
+
+    def batch_size(self, n_rows: int, n_tokens: int) -> int:
+        """How many rows to continue at once, of `n_rows` by `n_tokens`: equal batches that fit the free memory."""
+        largest = CPU_BATCH
+        if self.core.device.type == "cuda":
+            free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+            largest = max(1, int((1 - RESERVE) * free) // self.row_bytes(n_tokens))
+        return math.ceil(n_rows / math.ceil(n_rows / largest))
+
+    def row_bytes(self, n_tokens: int) -> int:
+        """Memory that a row needs: keys and values, the prompt's states in one block, logits in fp32 while sampling."""
+        config = self.core.config
+        heads = getattr(config, "num_key_value_heads", config.num_attention_heads)
+        head_size = getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
+        cached = 2 * config.num_hidden_layers * heads * head_size * (self.max_prompt + n_tokens - 1)
+        states = 24 * config.hidden_size * self.max_prompt  # an MLP has three of four times the width, and some more
+        return (cached + states) * self.core.dtype.itemsize + 8 * 4 * self.n_rows
 
     @torch.no_grad()
     def __call__(self, prompt: Prompt, n_tokens: int, draw: Draw, end: int) -> torch.Tensor:
@@ -167,7 +190,7 @@ class _Steps:
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state
-        return self.decoder.head(states[:, -1])
+        return functional.linear(states[:, -1], self.decoder.head)[:, : self.decoder.n_rows]
 
     def _capture(self, length: int) -> tuple:
         """A graph of the step, after a run without one, in which libraries allocate what they need."""

@@ -59,14 +59,15 @@ class Nucleus:
         """Tokens int64 [batch], drawn from logits [batch, tokens]."""
         # In blocks, so that a draw need not cumulate all of them.
         n = logits.shape[1]
-        padded = logits.new_full((len(logits), -(-n // BLOCK) * BLOCK), -torch.inf, dtype=torch.float32)
-        torch.div(logits.float(), self.temperature, out=padded[:, :n])
+        padded = logits.new_empty((len(logits), -(-n // BLOCK) * BLOCK), dtype=torch.float32)
+        padded[:, :n] = logits
+        padded[:, n:] = -torch.inf
+        if self.temperature != 1:
+            padded.div_(self.temperature)
         if self.top_k:
             least = padded.topk(min(self.top_k, n)).values[:, -1:]
             padded.masked_fill_(padded < least, -torch.inf)
         p = padded.softmax(-1)
-        if not p.sum(-1).isfinite().all():
-            raise FloatingPointError("the logits contain nan: the model's weights or its half precision are broken")
         tokens = torch.empty(len(p), dtype=torch.long, device=p.device)
         rows = torch.arange(len(p), device=p.device)
         attempt = 0
@@ -75,7 +76,10 @@ class Nucleus:
             tokens[rows] = drawn.squeeze(1)
             # p where it is larger, else 0; much faster than `where` on a CPU.
             likelier = torch.gt(p, p.gather(1, drawn), out=torch.empty_like(p)).mul_(p)
-            outside = likelier.sum(-1) >= self.top_p
+            total = likelier.sum(-1)
+            if not total.isfinite().all():
+                raise FloatingPointError("the logits contain nan: the model's weights or its half precision are broken")
+            outside = total >= self.top_p
             rows, p = rows[outside], likelier[outside]
             attempt += 1
         return tokens

@@ -4,6 +4,7 @@ import json
 import logging
 import lzma
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,11 +21,45 @@ from libretto.models.variants import Variant
 from libretto.seeds import stable_seed
 from libretto.tokens import vocab
 
-# Maps captions, a number of tokens and how to draw them to the tokens [captions, at most that number], AMT's ids. What
-# follows a separator means nothing.
-Generator = Callable[[list[str], int, Draw], torch.Tensor]
-
 logger = logging.getLogger("libretto")
+
+
+class Generator:
+    """Generates music from captions with a model.
+
+    Args:
+        decoder: the model's.
+        make_prompts: maps captions, where None is no description, to their prompts.
+        n_positions: music tokens that the model has positions for; None for any number.
+        guidance: the config's `sampling.guidance`.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        make_prompts: Callable[[Sequence[str | None]], Prompt],
+        n_positions: int | None,
+        guidance: float = 1.0,
+    ):
+        self.decoder = decoder
+        self.make_prompts = make_prompts
+        self.n_positions = n_positions
+        self.guidance = guidance
+
+    def __call__(self, captions: Sequence[str], n_tokens: int, draw: Draw) -> torch.Tensor:
+        """int64 [captions, at most n_tokens], AMT's ids; what follows a separator means nothing."""
+        if self.n_positions is not None:
+            check_length(n_tokens, self.n_positions, "sampling.max_new_tokens")
+        if self.guidance == 1:
+            return self.decoder(self.make_prompts(captions), n_tokens, draw, vocab.SEPARATOR)
+        n = len(captions)
+        both = self.make_prompts([*captions, *[None] * n])
+        return self.decoder(both, n_tokens, guided(draw, self.guidance), vocab.SEPARATOR)[:n]
+
+    def batch_size(self, n: int, n_tokens: int) -> int:
+        """How many of n captions to take at once."""
+        rows = 1 if self.guidance == 1 else 2  # of each
+        return max(1, self.decoder.batch_size(rows * n, n_tokens) // rows)
 
 
 def sample(
@@ -51,24 +86,26 @@ def sample(
         The tokens sampled (AMT's ids, without the start token and the separator) and why they end: `length` or
         `separator`.
     """
-    size = settings["batch_size"]
-    starts = range(0, len(captions), size)
-    paths = [folder / f"{batch:05d}.json.xz" for batch in range(len(starts))]
-    batches = [_read_batch(path) for path in paths]
-    n_finished = len(starts) - batches.count(None)
+    n, n_tokens = len(captions), settings["max_new_tokens"]
+    finished = _read_batches(folder)
+    n_finished = sum(map(len, finished.values()))
     if n_finished:
-        logger.info("resuming from %s: %d of %d batches are finished", folder, n_finished, len(starts))
-    with tqdm(total=len(starts), desc=name, unit="batch", initial=n_finished) as progress:
-        for start, path, rows in zip(starts, paths, batches, strict=True):
+        logger.info("resuming from %s: %d of %d pieces are sampled", folder, n_finished, n)
+    size = settings["batch_size"] or generator.batch_size(n, n_tokens)
+    start = 0
+    with tqdm(total=n, desc=name, unit="piece", initial=n_finished) as progress:
+        while start < n:
+            rows = finished.get(start)
             if rows is None:
-                part, n_tokens = captions[start : start + size], settings["max_new_tokens"]
-                keys = [stable_seed(seed, name, start + i) for i in range(len(part))]
-                rows = generator(part, n_tokens, make_draw(settings, temperature, keys)).tolist()
-                _write_batch(path, rows)
-                progress.update()
+                stop = min(start + size, n, *(other for other in finished if other > start))
+                keys = [stable_seed(seed, name, index) for index in range(start, stop)]
+                rows = generator(captions[start:stop], n_tokens, make_draw(settings, temperature, keys)).tolist()
+                _write_batch(folder / f"{start:06d}.json.xz", rows)
+                progress.update(len(rows))
             for row in rows:
                 ended = vocab.SEPARATOR in row
                 yield (row[: row.index(vocab.SEPARATOR)] if ended else row), ("separator" if ended else "length")
+            start += len(rows)
 
 
 def make_draw(settings: dict, temperature: float, keys: Sequence[int]) -> Draw:
@@ -88,15 +125,17 @@ def make_draw(settings: dict, temperature: float, keys: Sequence[int]) -> Draw:
     return draw
 
 
-def _read_batch(path: Path) -> list[list[int]] | None:
-    """The rows of a finished batch; None if it is not finished, or its file fails xz's checksums."""
-    try:
-        return json.loads(lzma.decompress(path.read_bytes(), lzma.FORMAT_XZ))
-    except FileNotFoundError:
-        return None
-    except lzma.LZMAError as error:
-        logger.warning("%s is damaged (%s): its batch is sampled again", path, error)
-        return None
+def _read_batches(folder: Path) -> dict[int, list[list[int]]]:
+    """The rows of the finished batches by their first piece, but for those whose file fails xz's checksums."""
+    found = {}
+    for path in sorted(folder.glob("*.json.xz")):
+        try:
+            rows = json.loads(lzma.decompress(path.read_bytes(), lzma.FORMAT_XZ))
+        except lzma.LZMAError as error:
+            logger.warning("%s is damaged (%s): its batch is sampled again", path, error)
+        else:
+            found[int(path.name.partition(".")[0])] = rows
+    return found
 
 
 def _write_batch(path: Path, rows: list[list[int]]) -> None:
@@ -114,36 +153,21 @@ def conditioned(variant: Variant, guidance: float = 1.0) -> Generator:
     model = variant.model.eval()
     max_prompt = variant.prompter.max_tokens + 1  # and the start token
     if isinstance(model, AmtForTextToMusic):
-        prompts, decoder = _amt_prompts, _amt_decoder(model, max_prompt)
-    else:
-        prompts, decoder = _llama_prompts, Decoder(model.model, model.embed_music, model.expanded_lm_head, max_prompt)
-
-    def generate(captions, n_tokens, draw):
-        if isinstance(model, AmtForTextToMusic):
-            check_length(n_tokens, model.config.n_positions, "sampling.max_new_tokens")
-        if guidance == 1:
-            return decoder(prompts(variant, captions), n_tokens, draw, vocab.SEPARATOR)
-        n = len(captions)
-        both = prompts(variant, [*captions, *[None] * n])
-        return decoder(both, n_tokens, guided(draw, guidance), vocab.SEPARATOR)[:n]
-
-    return generate
+        decoder, n_positions = _amt_decoder(model, max_prompt), model.config.n_positions
+        return Generator(decoder, partial(_amt_prompts, variant), n_positions, guidance)
+    decoder = Decoder(model.model, model.embed_music, model.expanded_lm_head, max_prompt)
+    return Generator(decoder, partial(_llama_prompts, variant), None, guidance)
 
 
 def unconditional(model: GPT2LMHeadModel) -> Generator:
     """Generates with AMT as published, whatever the captions."""
-    model.eval()
-    decoder = _amt_decoder(model, 1)
+    return Generator(_amt_decoder(model.eval(), 1), partial(_start_alone, model), model.config.n_positions)
 
-    def generate(captions, n_tokens, draw):
-        check_length(n_tokens, model.config.n_positions, "sampling.max_new_tokens")
-        start = _start(len(captions), model.device)
-        with torch.no_grad():
-            embeddings = model.transformer.wte(start)
-        prompt = Prompt(embeddings, torch.ones_like(start, dtype=torch.bool), torch.zeros_like(start))
-        return decoder(prompt, n_tokens, draw, vocab.SEPARATOR)
 
-    return generate
+@torch.no_grad()
+def _start_alone(model, captions):
+    start = _start(len(captions), model.device)
+    return Prompt(model.transformer.wte(start), torch.ones_like(start, dtype=torch.bool), torch.zeros_like(start))
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from transformers.utils import can_return_tuple
 
 from libretto.errors import InputError
 from libretto.models import IGNORED
-from libretto.models.loss import mean_loss, token_losses
+from libretto.models.loss import ChunkLoss, mean_loss, token_losses
 
 
 class AmtTextConfig(GPT2Config):
@@ -79,6 +79,7 @@ class AmtForTextToMusic(GPT2LMHeadModel):
         super().__init__(config)
         self.transformer.wpe = MusicPositions(config.n_positions, config.n_embd)
         self.text_prefix = TextPrefix(config)
+        self.chunk_loss = ChunkLoss()
         self.post_init()
 
     @classmethod
@@ -142,13 +143,17 @@ class AmtForTextToMusic(GPT2LMHeadModel):
         """Which of `labels` are music after the start token: all of them."""
         return labels != IGNORED
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """What is worth compiling: the blocks, which then share one graph, and the loss."""
+        return [*self.transformer.h, self.chunk_loss]
+
     @can_return_tuple
     def forward(self, input_ids, text_states, text_mask, labels=None, num_items_in_batch=None, **kwargs):
         """The loss if there are labels, otherwise the logits [batch, T, vocab_size] at the music tokens."""
         hidden = self.hidden_states(input_ids, text_states, text_mask)
         if labels is None:
             return CausalLMOutputWithCrossAttentions(logits=self.lm_head(hidden))
-        loss = mean_loss(hidden, [self.lm_head.weight], labels, num_items_in_batch)
+        loss = mean_loss(hidden, [self.lm_head.weight], labels, num_items_in_batch, self.chunk_loss)
         return CausalLMOutputWithCrossAttentions(loss=loss)
 
 

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
 from libretto.models import IGNORED
-from libretto.models.loss import mean_loss, token_losses
+from libretto.models.loss import ChunkLoss, mean_loss, token_losses
 from libretto.models.prompts import BEGIN_OF_TEXT, END_OF_TURN, special_id
 from libretto.tokens import vocab
 
@@ -50,6 +50,7 @@ class LlamaForTextToMusic(LlamaForCausalLM):
         self.music_embedding = nn.Embedding(config.music_vocab_size, config.hidden_size)
         self.music_projection = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.expanded_lm_head = nn.Linear(config.hidden_size, config.music_vocab_size, bias=False)
+        self.chunk_loss = ChunkLoss()
         self.post_init()
 
     @classmethod
@@ -109,12 +110,17 @@ class LlamaForTextToMusic(LlamaForCausalLM):
         start = self.config.vocab_size + vocab.AUTOREGRESS
         return (labels >= self.config.vocab_size) & (labels != start) & (labels != IGNORED)
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """What is worth compiling: the blocks, which then share one graph, and the loss."""
+        return [*self.model.layers, self.chunk_loss]
+
     @can_return_tuple
     def forward(self, input_ids, labels=None, num_items_in_batch=None, **kwargs) -> CausalLMOutputWithPast:
         """The loss if there are labels, otherwise the logits [batch, L, vocab_size + music_vocab_size]."""
         hidden, heads = self._hidden_and_heads(input_ids)
         if labels is not None:
-            return CausalLMOutputWithPast(loss=mean_loss(hidden, heads, labels, num_items_in_batch))
+            loss = mean_loss(hidden, heads, labels, num_items_in_batch, self.chunk_loss)
+            return CausalLMOutputWithPast(loss=loss)
         return CausalLMOutputWithPast(logits=torch.cat([functional.linear(hidden, head) for head in heads], dim=-1))
 
     @torch.no_grad()

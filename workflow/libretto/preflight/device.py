@@ -5,6 +5,8 @@ import socket
 from collections.abc import Callable
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from libretto.disk import disk_error
 from libretto.errors import InputError
@@ -21,6 +23,14 @@ def describe_device() -> dict:
     properties = torch.cuda.get_device_properties(0)
     peak = next((peak for kind, peak in PEAK.items() if kind in properties.name), None)
     return {"device": properties.name, "device_memory_gb": properties.total_memory / 1e9, "peak": peak}
+
+
+def count_operations(run: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products in `run`; attention as if it were not causal."""
+    # As plain products: torch's counter fails at a kernel in which heads share keys, and leaves out the CPU's kernel.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
 
 
 def check_gpu(is_needed: bool) -> None:

@@ -17,15 +17,16 @@ def measure_generation(generator: Generator, settings: dict, temperature: float)
         temperature: of the system.
 
     Returns:
-        seconds of the second of two batches (the first one also captures graphs), and peak memory in GB.
+        batch_size, seconds of the second of two batches (the first one also captures graphs), peak memory in GB.
 
     Raises:
         torch.OutOfMemoryError: the GPU's memory is too small.
     """
-    n, seconds = settings["batch_size"], 0.0
+    n_tokens, seconds = settings["max_new_tokens"], 0.0
+    n = settings["batch_size"] or generator.batch_size(settings["n"], n_tokens)
     for number in range(2 if torch.cuda.is_available() else 1):
         draw = make_draw(settings, temperature, range(number * n, (number + 1) * n))
         start = time.perf_counter()
-        generator([""] * n, settings["max_new_tokens"], draw).tolist()
+        generator([""] * n, n_tokens, draw).tolist()
         seconds = time.perf_counter() - start
-    return {"seconds": seconds, "memory_gb": peak_memory() / 1e9}
+    return {"batch_size": n, "seconds": seconds, "memory_gb": peak_memory() / 1e9}

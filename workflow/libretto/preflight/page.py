@@ -54,10 +54,10 @@ def project(config: Mapping, figures: Mapping[str, Mapping], systems: Iterable[S
             "memory_gb": measured.get("memory_gb"),
         }
         if "problem" not in measured:
-            batches = math.ceil(sampling["n"] / sampling["batch_size"])
+            batches = math.ceil(sampling["n"] / measured["batch_size"])
             row |= {
                 "hours": batches * measured["seconds"] / SECONDS_PER_HOUR,
-                "speed": f"{measured['seconds']:.1f} s for {sampling['batch_size']} samples",
+                "speed": f"{measured['seconds']:.1f} s for {measured['batch_size']} samples",
             }
         rows.append(row)
     n_clips = {"fad": sampling["n"] * len([*systems]) + config["data"]["background"]}

@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
 
 from libretto.models.device import peak_memory
 from libretto.models.variants import Variant
+from libretto.preflight.device import count_operations
 from libretto.preflight.models import PROMPT_TOKENS, RandomSongs
 from libretto.training.resume import find_damage
 from libretto.training.trainer import Checkpoints, MusicTrainer, training_arguments
@@ -106,13 +106,17 @@ def _sums(variant: Variant) -> list[float]:
 
 
 def operations(trainer: MusicTrainer) -> int:
-    """Of the forward and backward pass of one sequence; attention as if it were not causal."""
-    batch = trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[0]]))
+    """Of the forward and backward pass of one sequence, its text encoder included."""
     trainer.model.train()
-    with FlopCounterMode(display=False) as counter, trainer.compute_loss_context_manager():
-        trainer.model(**batch).loss.backward()
+
+    def run():
+        batch = trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[0]]))
+        with trainer.compute_loss_context_manager():
+            trainer.model(**batch).loss.backward()
+
+    n_operations = count_operations(run)
     trainer.model.zero_grad()
-    return counter.get_total_flops()
+    return n_operations
 
 
 def _size(folder: Path) -> int:

@@ -20,6 +20,7 @@ from libretto.models.attention import CAUSAL
 from libretto.models.batches import MiddleChunks, TrainingChunks
 from libretto.models.device import peak_memory
 from libretto.models.variants import Variant
+from libretto.training.compilation import compile_parts
 from libretto.training.result import keep_if_best, merge_log
 from libretto.training.resume import link_tree, mark_complete, newest_complete, remove_damaged, remove_old
 from libretto.training.validation import BATCH, validation_loss
@@ -154,6 +155,8 @@ class MusicTrainer(Trainer):
 
     def __init__(self, variant: Variant, settings: dict, **kwargs):
         super().__init__(model=variant.model, data_collator=variant.collate, **kwargs)
+        if torch.cuda.is_available() and settings["compile"]:
+            compile_parts(variant.model)
         self.variant = variant
         self.settings = settings
         self.seconds: float | None = None  # of training, without validation, up to the last logged step
