@@ -157,6 +157,7 @@ def variant_settings(family: str, **training) -> dict:
         "eval_steps": 2,
         "precision": "fp32",
         "gradient_checkpointing": False,
+        "compile": True,
         **training,
     }
     kind = {"text_states": "weighted"} if family == "amt" else {"init": "gaussian"}

@@ -29,7 +29,7 @@ def test_checks_hold_and_are_listed(tmp_path):
     run = call(tmp_path, "checks")
     assert run.returncode == 0, run.stdout + run.stderr
     lines = run.stdout.splitlines()
-    assert len(lines) == 17
+    assert len(lines) == 17  # what is compiled is checked on a GPU
     assert all(line.startswith("ok  ") for line in lines)
 
 

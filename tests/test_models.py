@@ -301,20 +301,29 @@ def test_saved_and_loaded_exactly(make_tiny, family, tmp_path):
     assert not any("encoder" in name for name in expected)
 
 
-def test_loss_in_chunks_has_the_gradient_of_plain_cross_entropy(monkeypatch):
+@pytest.mark.parametrize("rows", [25, 28, 30])  # in all 45, 48 and 50: aligned or not
+def test_loss_in_chunks_has_the_gradient_of_plain_cross_entropy(rows, monkeypatch):
     monkeypatch.setitem(loss.CHUNK, "cpu", 7)
     torch.manual_seed(0)
-    tensors = [torch.randn(shape, requires_grad=True) for shape in ((2, 10, 8), (20, 8), (30, 8))]
+    tensors = [torch.randn(shape, requires_grad=True) for shape in ((2, 10, 8), (20, 8), (rows, 8))]
     hidden, *heads = tensors
-    labels = torch.randint(0, 50, (2, 10))
+    labels = torch.randint(0, 20 + rows, (2, 10))
     labels[0, 3], labels[1, 7:] = IGNORED, IGNORED
     logits = torch.cat([hidden @ head.T for head in heads], -1)
     expected = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
-    ours = loss.mean_loss(hidden, heads, labels, None)
+    ours = loss.mean_loss(hidden, heads, labels, None, loss.ChunkLoss())
     torch.testing.assert_close(ours, expected)
     gradients = zip(torch.autograd.grad(ours, tensors), torch.autograd.grad(expected, tensors), strict=True)
     for gradient, plain in gradients:
         torch.testing.assert_close(gradient, plain)
+
+
+def test_a_sure_targets_gradient_keeps_its_digits_in_half_precision():
+    """p - 1 for a target of p = 0.9999, which bf16 would round to 1."""
+    logits = torch.tensor([[0.0, 9.210340]], dtype=torch.bfloat16)
+    _, gradient = loss.ChunkLoss()(logits, torch.tensor([1]), 2)
+    q = 1 / (1 + float(logits[0, 1].exp()))
+    torch.testing.assert_close(gradient.float(), torch.tensor([[q, -q]]), rtol=0.01, atol=0)
 
 
 def test_no_more_logits_than_a_chunk_exist(make_tiny, family, monkeypatch):

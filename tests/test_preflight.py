@@ -108,7 +108,7 @@ def figures(config):
         **{"checkpoint_s": 60.0, "operations": 1e13, "peak": 1e15, "checkpoint_bytes": 43e9, "best_bytes": 14e9},
     }
     found = {f"train/{name}": training for name in config["variants"]}
-    found |= {f"generate/{name}": {"memory_gb": 30.0, "seconds": 9.0} for name in systems(config)}
+    found |= {f"generate/{name}": {"memory_gb": 30.0, "seconds": 9.0, "batch_size": 250} for name in systems(config)}
     return found | {f"embed/{kind}": {"memory_gb": 2.0, "seconds": 0.36} for kind in ("fad", "clap")}
 
 
@@ -208,9 +208,8 @@ def test_hosts_of_downloads_are_asked(config, tmp_path, monkeypatch):
 
 def test_a_preflight_depends_on_what_it_measures_alone(config):
     config |= {"preflight": {"quick": False, "steps": 20}}
-    config["variants"]["llama-3b"]["training"] |= {"gradient_checkpointing": False}
+    config["variants"]["llama-3b"]["training"] |= {"gradient_checkpointing": False, "compile": True}
     settings = preflight_training(config, "llama-3b"), preflight_sampling(config, systems(config)["llama-3b-t1.0"])
-    config["sampling"] |= {"n": 7}
     config["variants"]["llama-3b"]["training"] |= {"learning_rate": 1.0, "max_steps": 7}
     assert settings == (
         preflight_training(config, "llama-3b"),

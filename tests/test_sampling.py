@@ -309,11 +309,17 @@ def test_more_music_than_amt_has_positions_for_is_refused(draw, make_tiny, amt_f
 
 def test_the_prompts_logits_are_not_computed(draw, make_tiny, family, monkeypatch):
     """A prompt has up to 256 tokens, 55,030 logits each; only the last one's are sampled from."""
-    variant, shapes = make_tiny(family), []
-    head = variant.model.lm_head if family == "amt" else variant.model.expanded_lm_head
-    head.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
-    draw(conditioned(variant), CAPTIONS[:3])
-    assert shapes == [(3, vocab.EMBEDDING_ROWS)] * 9
+    columns, shapes = 55_032, []  # 55,030 rows, aligned
+    linear = functional.linear
+
+    def spy(states, weight, *bias):
+        if len(weight) == columns:
+            shapes.append(states.shape[:-1])
+        return linear(states, weight, *bias)
+
+    monkeypatch.setattr(functional, "linear", spy)
+    draw(conditioned(make_tiny(family)), CAPTIONS[:3])
+    assert shapes == [(3,)] * 9
 
 
 def test_samples_are_written_with_their_midi(tmp_path):
@@ -373,6 +379,38 @@ def test_a_generation_resumes_after_its_finished_batches(make_tiny, draw, family
     bar = capsys.readouterr().err
     assert "3/5" in bar
     assert "0/5" not in bar
+
+
+def test_a_generation_resumes_on_a_card_of_another_size(make_tiny, draw, tmp_path):
+    """Where the batch is what fits the memory, it may differ; a damaged batch is sampled again with its own size."""
+    generator = conditioned(make_tiny("llama"))
+    expected = draw(generator, batch_size=1)
+    interrupted, _ = stop_after(generator, 2)
+    with pytest.raises(KeyboardInterrupt):
+        draw(interrupted, folder=tmp_path, batch_size=2)
+    next(tmp_path.glob("000000*")).write_bytes(b"damaged")
+    resumed, calls = stop_after(generator, 3)
+    resumed.batch_size = lambda n, n_tokens: 3
+    assert draw(resumed, folder=tmp_path, batch_size=None) == expected
+    assert calls == [CAPTIONS[:2], CAPTIONS[4:]]
+
+
+def test_batches_are_equal_and_fit_the_free_memory(make_tiny, family, monkeypatch):
+    decoder = conditioned(make_tiny(family)).decoder
+    decoder(conditioned(make_tiny(family)).make_prompts(CAPTIONS[:2]), 20, greedy([]), vocab.SEPARATOR)
+    cached = sum(layer.keys.nbytes + layer.values.nbytes for layer in decoder._steps.layers)
+    assert cached / 2 < decoder.row_bytes(20) < cached / 2 + 3e6  # the rest: the prompt's states, the logits
+    assert decoder.batch_size(1000, 20) == 32  # on a CPU: 32 batches
+    monkeypatch.setattr(type(decoder.core), "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1000 * decoder.row_bytes(20), 0))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 300 * decoder.row_bytes(20))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 50 * decoder.row_bytes(20))
+    assert [decoder.batch_size(n, 20) for n in (5, 1000, 1001, 1500)] == [5, 1000, 501, 750]
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, 32), (2.0, 16)])
+def test_guidance_takes_half_as_many(scale, expected, make_tiny):
+    assert conditioned(make_tiny("llama"), scale).batch_size(1000, 9) == expected
 
 
 def test_the_separator_is_kept_with_the_batch(draw, tmp_path):
@@ -551,7 +589,7 @@ def test_a_killed_job_ends_like_an_undisturbed_one(start_snakemake, tmp_path):
     assert process.wait() == 0, (killed / "output").read_text()[-3000:]
     output = (killed / "output").read_text()
     assert seen[-1] < 12
-    assert all(f": {n} of 12 batches are finished" in output for n in seen[1:])
+    assert all(f": {n} of 12 pieces are sampled" in output for n in seen[1:])
     tokens = [(folder / SAMPLES / "tokens.parquet").read_bytes() for folder in (undisturbed, killed)]
     assert tokens[0] == tokens[1]
     assert not list((killed / SAMPLES).glob("batches"))

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,9 @@ import torch
 from libretto.errors import InputError
 from libretto.files import inputs_hash, remove
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
+from libretto.preflight.models import RandomSongs
 from libretto.training import result, resume, trainer
+from libretto.training.compilation import compile_parts
 from libretto.training.resume import (
     FINISHED,
     LOCK,
@@ -171,6 +174,30 @@ def test_the_log_falls_and_the_best_model_is_kept(make_tiny, family, songs, tmp_
 
 
 @pytest.mark.slow
+def test_one_graph_serves_all_blocks_and_all_lengths(make_tiny, family, monkeypatch):
+    """Compiled as on a GPU, but without writing kernels, so that the results are equal."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setenv("CC", "/nowhere")
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    plain, compiled = make_tiny(family), make_tiny(family)
+    compile_parts(compiled.model)
+    for n_prompt in (6, 9, 7):  # no length is that of a state, 16: torch would take the two for one
+        songs = RandomSongs(2, 12, n_prompt)
+        for variant in (plain, compiled):
+            variant.model(**variant.encode(variant.collate([songs[0], songs[1]]))).loss.backward()
+    for ours, expected in zip(compiled.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, expected.grad)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # of the blocks, and of the loss
+
+
+def test_compiling_needs_a_c_compiler(make_tiny, monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(InputError, match="load a module with gcc, or set compile: false"):
+        compile_parts(make_tiny("llama").model)
+
+
 @pytest.mark.parametrize("changed", [{"gradient_checkpointing": True}, {"precision": "bf16"}], ids=str)
 def test_what_changes_speed_and_memory_changes_no_loss(changed, make_tiny, family, songs, tmp_path):
     losses = []

@@ -59,7 +59,7 @@ def mean_loss(
 
 
 class _SummedLoss(torch.autograd.Function):
-    """The sum of the losses. Its gradient is computed along with it, chunk by chunk, while the probabilities are there."""
+    """The sum of the losses. Its gradient is computed along with it, while a chunk's probabilities are there."""
 
     @staticmethod
     def forward(ctx, chunk_loss, hidden, labels, *heads):
