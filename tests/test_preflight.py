@@ -4,6 +4,7 @@ import errno
 import json
 import re
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from libretto.config.sources import download_urls, source_problems, unreachable_
 from libretto.config.systems import systems
 from libretto.errors import InputError
 from libretto.models import IGNORED
-from libretto.preflight.device import check_gpu, or_problem
+from libretto.preflight.device import check_gpu, count_operations, or_problem
 from libretto.preflight.generation import measure_generation
 from libretto.preflight.models import RandomSongs, base_config, random_amt, random_variant
 from libretto.preflight.page import find_problems, needed_bytes, project, to_markdown
 from libretto.preflight.training import MusicTrainer, measure_training
+from libretto.training.compilation import compile_parts
 from tests.checkout import job_counts, snakemake
 from tests.conftest import variant_settings
 
@@ -52,15 +54,30 @@ def test_a_training_is_measured_and_resumed(make_random, family, tmp_path):
     assert all(found[name] > 0 for name in positive)
 
 
-def test_operations_are_six_for_each_weight_and_token(make_random, tmp_path):
-    """The rule of thumb of Kaplan et al. (2020), which leaves out attention."""
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_operations_are_those_of_all_products(is_compiled, make_random, monkeypatch):
+    """Six for each weight and token (Kaplan et al., 2020), and the products of attention, in three passes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setenv("CC", "/nowhere")
+    torch._dynamo.reset()
     variant = make_random("llama")
-    settings = variant_settings("llama")["training"]
-    found = measure_training(variant, settings, chunk_tokens=40, steps=1, n_valid=1, folder=tmp_path)
+    if is_compiled:
+        compile_parts(variant.model)
+
+    def run():
+        variant.model(**variant.collate([RandomSongs(1, 40)[0]])).loss.backward()
+
+    run()
+    n, config = 139, variant.model.config  # tokens: 100 of the prompt and 40, but for the last
     tables = ("model.embed_tokens", "music_embedding")  # are looked up; the tied one is the head too, counted below
-    weights = sum(p.numel() for name, p in variant.model.named_parameters() if not name.startswith(tables))
-    weights += variant.model.model.embed_tokens.weight.numel()
-    assert found["operations"] == pytest.approx(6 * weights * 139, rel=0.1)
+    weights = sum(
+        p.numel() for name, p in variant.model.named_parameters() if p.ndim == 2 and not name.startswith(tables)
+    )
+    rows = variant.model.lm_head.weight.shape[0] + variant.model.expanded_lm_head.weight.shape[0]
+    weights += (variant.model.lm_head.weight.shape[0] + -rows % 8) * config.hidden_size
+    attention = 2 * 2 * n**2 * config.head_dim * config.num_attention_heads * config.num_hidden_layers
+    angles = 2 * config.head_dim // 2 * n  # of the rotary embedding
+    assert count_operations(run) == 6 * weights * n + 3 * attention + angles
 
 
 def test_a_resumption_that_does_not_restore_the_model_is_noticed(make_random, tmp_path, monkeypatch):

@@ -49,6 +49,7 @@ def main():
     parser.add_argument("--layers", type=int, help="number of layers; default: all")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--gradient-checkpointing", action="store_true")
+    parser.add_argument("--no-compile", action="store_true")
     options = parser.parse_args()
 
     device = select_device()
@@ -62,6 +63,7 @@ def main():
         "eval_steps": options.steps,
         "precision": options.precision,
         "gradient_checkpointing": options.gradient_checkpointing,
+        "compile": not options.no_compile,
     }
     songs = RandomSongs(options.steps * options.batch_size)
     with tempfile.TemporaryDirectory() as folder:

@@ -27,8 +27,10 @@ def describe_device() -> dict:
 
 def count_operations(run: Callable[[], object]) -> int:
     """Floating-point operations of the matrix products in `run`; attention as if it were not causal."""
-    # As plain products: torch's counter fails at a kernel in which heads share keys, and leaves out the CPU's kernel.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    # Attention as plain products: torch's counter fails where heads share keys, and leaves out the CPU's kernel.
+    # Not compiled: fused products would be left out.
+    attention, stance = sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager")
+    with attention, stance, FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
 

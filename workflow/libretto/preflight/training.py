@@ -47,6 +47,8 @@ def measure_training(
             variant, settings, args=arguments, train_dataset=songs, eval_dataset=valid, callbacks=[*callbacks]
         )
 
+    bf16 = settings["precision"] == "bf16"
+    validation_loss(variant, valid, BATCH, bf16)  # so that what it compiles is not taken for a checkpoint's time
     times = _Times()
     trainer = make_trainer(Checkpoints(0), times)
     n_operations = operations(trainer)
@@ -56,7 +58,7 @@ def measure_training(
     targets = chunk_tokens - 1 + (0 if variant.encoder else PROMPT_TOKENS)
 
     start = time.perf_counter()
-    validation_loss(variant, valid, BATCH, settings["precision"] == "bf16")
+    validation_loss(variant, valid, BATCH, bf16)
     validation_s = time.perf_counter() - start
     best_s = max(0.0, times.evaluated - times.stepped - validation_s)  # the first one also kept the best model
 
