@@ -1,7 +1,8 @@
-"""A real Slurm cluster of one node on this machine, in a folder of its own: ports, keys, spool and logs.
+"""A real Slurm cluster of two nodes on this machine, in a folder of its own: ports, keys, spool and logs.
 
-The system's own Slurm and munge are neither read nor touched. The node claims far more memory than the machine has,
+The system's own Slurm and munge are neither read nor touched. The nodes claim far more memory than the machine has,
 because the rules ask for what the full experiment needs, and one processor more: a starting job waits for the disk.
+The second node is in the partition `both` only.
 """
 
 import os
@@ -28,13 +29,12 @@ AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool.%n
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
@@ -51,9 +51,12 @@ ReturnToService=2
 MinJobAge=7200
 KillWait=2
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={processors} RealMemory=2000000 Gres=gpu:3 State=UNKNOWN
+NodeName=DEFAULT NodeHostname={host} NodeAddr=127.0.0.1 CPUs={processors} RealMemory=2000000 Gres=gpu:3 State=UNKNOWN
+NodeName={host} Port={node_port}
+NodeName=second Port={second_port}
 PartitionName=cpu Nodes={host} Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
+PartitionName=both Nodes={host},second MaxTime=INFINITE State=UP
 """
 
 
@@ -84,8 +87,10 @@ def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
         running.enter_context(_daemon(folder, environment, "munged", "--foreground", "--force", *munge))
         _wait(lambda: (folder / "munge.socket").exists(), folder, "munged")
         running.enter_context(_daemon(folder, environment, "slurmctld", "-D", "-f", str(conf)))
-        running.enter_context(_daemon(folder, environment, "slurmd", "-D", "-f", str(conf), "-N", host))
-        _wait(lambda: "idle" in _ask(environment, "sinfo", "--noheader", "-o", "%t"), folder, "slurmctld", "slurmd")
+        for node in (host, "second"):
+            running.enter_context(_daemon(folder, environment, "slurmd", "-D", "-f", str(conf), "-N", node))
+        nodes = ("sinfo", "--noheader", "--partition", "both", "-o", "%t %D")
+        _wait(lambda: "idle 2" in _ask(environment, *nodes), folder, "slurmctld", "slurmd")
         running.callback(_ask, environment, "scancel", "--user", str(os.getuid()))
         yield environment
 
@@ -97,19 +102,17 @@ def finished_jobs(folder: Path) -> list[dict[str, str]]:
 
 
 def _configure(folder: Path, host: str) -> None:
-    for name in ("state", "spool"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "state").mkdir(parents=True, exist_ok=True)
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o600)
-    controller_port, node_port = _free_ports(2)
+    ports = dict(zip(("controller_port", "node_port", "second_port"), _free_ports(3), strict=True))
     settings = {
         "host": host,
         "processors": os.cpu_count() + 1,
         "user": pwd.getpwuid(os.getuid()).pw_name,
         "folder": folder,
     }
-    ports = {"controller_port": controller_port, "node_port": node_port}
     (folder / "slurm.conf").write_text(_CONF.format(**settings, **ports))
     # Fake GPUs: Slurm hands them out and sets CUDA_VISIBLE_DEVICES, which is what is tested.
     (folder / "gres.conf").write_text("".join(f"Name=gpu File=/dev/{name}\n" for name in ("null", "zero", "full")))

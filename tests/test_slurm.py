@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pandas
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,6 +22,13 @@ SYSTEM = "llama-1b-t1.0"  # one system, to save time; none depends on another
 AUDIO = f"results/demo/audio/{SYSTEM}"
 BEST = "results/demo/train/llama-1b/best.json"
 TOKENS = f"results/demo/samples/{SYSTEM}/tokens.parquet"
+OPTIONS = (
+    *("--profile", "slurm", "--configfile", "demo/experiment.yaml"),
+    # This cluster has no accounting, and its nodes have few processors: one for each job.
+    *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2", "--slurm-no-account"),
+    *("--latency-wait", "10", "--slurm-keep-successful-logs"),
+    *("--set-threads", "train=1", "generate=1", "render=1"),
+)
 GPU_RULES = {"train", "generate"}
 CPU_RULES = {"render"}
 
@@ -49,17 +57,7 @@ def through_slurm(cluster, demo, tmp_path_factory):
     shorten(checkout)
     for name in DONE:
         shutil.copytree(demo / name, checkout / name)
-    run = snakemake(
-        checkout,
-        *("--profile", "slurm", "--configfile", "demo/experiment.yaml"),
-        # This cluster has no accounting, and its node has few processors: one for each job.
-        *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2", "--slurm-no-account"),
-        *("--latency-wait", "10", "--slurm-keep-successful-logs"),
-        "--set-threads",
-        *(f"{rule}=1" for rule in ("train", "generate", "render")),
-        *("--", AUDIO),
-        **environment,
-    )
+    run = snakemake(checkout, *OPTIONS, "--", AUDIO, **environment)
     assert run.returncode == 0, run.stdout[-5000:]
     submitted = re.findall(r"submitted with SLURM jobid (\d+) \(log: \S*/(?:rule|group)_(\w+)", run.stdout)
     partition_of = {job["JobId"]: job["Partition"] for job in finished_jobs(folder)}
@@ -78,3 +76,25 @@ def test_losses_tokens_and_audio_equal_the_local_runs(through_slurm, demo):
 def test_rules_run_on_their_partition_and_no_finished_one_again(through_slurm):
     _, partitions = through_slurm
     assert partitions == {(rule, "gpu") for rule in GPU_RULES} | {(rule, "cpu") for rule in CPU_RULES}
+
+
+def test_two_nodes_train_as_one_does(through_slurm, cluster):
+    checkout, _ = through_slurm
+    folder, environment = cluster
+    # As docs/cluster.md says.
+    resources = {"slurm_partition": "both", "gpu": 2, "nodes": 2, "tasks": 2, "mpi": "srun"}
+    resources["slurm_extra"] = "'--gpus-per-node=1'"
+    nodes = ("--set-resources", *(f"train:{name}={value}" for name, value in resources.items()))
+    experiment = checkout / "demo/experiment.yaml"
+    experiment.write_text(experiment.read_text().replace("batch_size: 1", "batch_size: 2"))  # a sequence for each
+    logs = []
+    for options in ((), nodes):
+        for name in ("train/llama-1b", "checkpoints/llama-1b"):
+            shutil.rmtree(checkout / "results/demo" / name, ignore_errors=True)
+        run = snakemake(checkout, *OPTIONS, *options, "--", BEST, **environment)
+        assert run.returncode == 0, run.stdout[-5000:]
+        log = pandas.read_parquet(checkout / "results/demo/train/llama-1b/log.parquet").set_index("step")
+        logs.append(log[["loss", "val_loss"]])
+    assert (logs[0] - logs[1]).abs().max().max() < 1e-3
+    (last,) = (job for job in finished_jobs(folder) if job["Partition"] == "both")
+    assert last["NodeCnt"] == "2"

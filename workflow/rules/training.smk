@@ -33,7 +33,8 @@ rule train:
     threads: 8
     resources:
         gpu=1,
-        tasks_per_gpu=0,  # one task with all the GPUs: torchrun starts the processes
+        nodes=1,
+        tasks_per_gpu=0,  # one task with all the GPUs of a node: torchrun starts the processes
         mem_mb=96000,
         runtime=4320,
         # Not a param: results do not depend on it, and a change must rerun nothing.
@@ -55,7 +56,13 @@ rule train:
         """
         export PYTHONSAFEPATH=1
         launcher=python
-        if [ {resources.gpu} -gt 1 ]; then launcher="torchrun --standalone --nproc-per-node {resources.gpu}"; fi
+        if [ {resources.nodes} -gt 1 ]; then
+            launcher="srun --nodes {resources.nodes} --ntasks {resources.nodes} --ntasks-per-node 1 torchrun \
+                --nnodes {resources.nodes} --nproc-per-node $(({resources.gpu} / {resources.nodes})) \
+                --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):$((29500 + SLURM_JOB_ID % 1000))"
+        elif [ {resources.gpu} -gt 1 ]; then
+            launcher="torchrun --standalone --nproc-per-node {resources.gpu}"
+        fi
         exec $launcher "$LIBRETTO_SCRIPTS/train.py" --settings {params.settings:q} --code {params.code} \
             --train {input.train:q} --valid {input.valid:q} \
             --base {input.base:q} --text-model {input.text_model:q} {params.init_from} \
