@@ -51,9 +51,9 @@ ReturnToService=2
 MinJobAge=7200
 KillWait=2
 GresTypes=gpu
-NodeName=DEFAULT NodeHostname={host} NodeAddr=127.0.0.1 CPUs={processors} RealMemory=2000000 Gres=gpu:3 State=UNKNOWN
-NodeName={host} Port={node_port}
-NodeName=second Port={second_port}
+NodeName=DEFAULT CPUs={processors} RealMemory=2000000 Gres=gpu:3 State=UNKNOWN
+NodeName={host} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port}
+NodeName=second NodeHostname={host} NodeAddr=127.0.0.1 Port={second_port}
 PartitionName=cpu Nodes={host} Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
 PartitionName=both Nodes={host},second MaxTime=INFINITE State=UP
