@@ -74,6 +74,7 @@ system: $(UV)
 # What a few tests compare with; they are skipped, visibly, where it cannot be had.
 test-system: system
 	@sh envs/system-packages.sh slurm-wlm munge || echo "Slurm cannot be installed: its test will be skipped" >&2
+	@sh envs/system-packages.sh chromium || echo "Chromium cannot be installed: the page's tests will be skipped" >&2
 	@sh envs/system-packages.sh fluidsynth fluid-soundfont-gm abcmidi || echo "FluidSynth's command, FluidR3_GM or abcmidi cannot be installed: tests that compare with them will be skipped" >&2
 
 lock: $(UV) ## resolve pyproject.toml again: uv.lock, envs/uv.txt and the pins of the conda environments

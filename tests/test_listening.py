@@ -119,7 +119,7 @@ def test_samples_say_what_was_wanted_and_heard(samples, pairs):
     ((prompt, places),) = choose_samples(samples, pairs, SYSTEMS, 1)
     rows = {system: samples[system].iloc[place] for system, place in places.items()}
     links = {system: {"audio": f"{system}.flac"} for system in rows} | {LLAMA.name: {}}
-    add_samples(prompt, rows, SYSTEMS, links, dict.fromkeys(rows, 0.0))
+    add_samples(prompt, rows, SYSTEMS, links, dict.fromkeys(rows, (0.0, 1.0)))
     truth, random, llama = prompt.samples
     assert [(i.name, i.state) for i in truth.instruments] == [
         ("Piano", "wanted, heard"),
@@ -137,16 +137,21 @@ def test_the_playhead_begins_where_the_audio_does(samples, pairs):
     row = samples[GROUND_TRUTH.name].iloc[0].copy()
     row["tokens"] = event(300, 50, PIANO, 60)
     # The roll begins with the note, at 3 s; the audio starts at 3.02 s of the music.
-    add_samples(prompt, {GROUND_TRUTH.name: row}, [GROUND_TRUTH], {GROUND_TRUTH.name: {}}, {GROUND_TRUTH.name: 3.02})
+    add_samples(
+        prompt, {GROUND_TRUTH.name: row}, [GROUND_TRUTH], {GROUND_TRUTH.name: {}}, {GROUND_TRUTH.name: (3.02, 9.0)}
+    )
     (sample,) = prompt.samples
-    assert sample.playhead_start == pytest.approx(0.02)
+    assert sample.heard == pytest.approx((0.02, 6.0))
+    assert sample.silent_parts == [(0, 2)]  # ticks; the audio outlasts the roll, by the reverberation
 
 
 def test_a_long_list_of_unwanted_instruments_is_cut(samples, pairs):
     ((prompt, _),) = choose_samples(samples, pairs, [GROUND_TRUTH], 1)
     row = samples[GROUND_TRUTH.name].iloc[0].copy()
     row["tokens"] = [t for program in (40, 41, 42, 43, 56, 57, 58, 60, 60) for t in event(0, 10, program, 60)]
-    add_samples(prompt, {GROUND_TRUTH.name: row}, [GROUND_TRUTH], {GROUND_TRUTH.name: {}}, {GROUND_TRUTH.name: 0.0})
+    add_samples(
+        prompt, {GROUND_TRUTH.name: row}, [GROUND_TRUTH], {GROUND_TRUTH.name: {}}, {GROUND_TRUTH.name: (0.0, 1.0)}
+    )
     (sample,) = prompt.samples
     listed = [instrument.name for instrument in sample.instruments if not instrument.wanted]
     assert listed == ["French Horn", "Cello", "Contrabass", "Trombone", "Trumpet", "Tuba"]
@@ -156,7 +161,7 @@ def test_a_long_list_of_unwanted_instruments_is_cut(samples, pairs):
 class Collector(HTMLParser):
     """Every tag with its attributes; closed tags are matched."""
 
-    VOID = frozenset({"meta", "img", "path", "br", "hr", "link"})
+    VOID = frozenset({"meta", "input", "img", "path", "br", "hr", "link"})
 
     def __init__(self):
         super().__init__()
@@ -178,7 +183,7 @@ def page(samples, pairs, request):
     for prompt, places in choose_samples(samples, pairs, SYSTEMS, 3):
         rows = {system: samples[system].iloc[place] for system, place in places.items()}
         links = {system: {"audio": f"samples/{system}/0.flac", "midi": "0.mid"} for system in rows} | {LLAMA.name: {}}
-        add_samples(prompt, rows, SYSTEMS, links, dict.fromkeys(rows, 0.25))
+        add_samples(prompt, rows, SYSTEMS, links, dict.fromkeys(rows, (0.25, 1.25)))
         prompts.append(prompt)
     table = pd.DataFrame({"system": [s.name for s in SYSTEMS]}).reindex(columns=["system", *METRICS, *PAPER_COLUMNS])
     values = page_values(table, SYSTEMS, clap=False, standins=True)
@@ -201,7 +206,7 @@ def test_page_is_well_formed_labelled_and_needs_no_network(page):
     assert all("aria-label" in attrs for tag, attrs in tags if tag == "svg")
     ids = [attrs["id"] for _, attrs in tags if "id" in attrs]
     assert len(ids) == len(set(ids))
-    links = {attrs["href"][1:] for tag, attrs in tags if tag == "a" and attrs["href"].startswith("#")}
+    links = {attrs["href"][1:].partition("&")[0] for tag, attrs in tags if tag == "a" and attrs["href"].startswith("#")}
     assert links <= set(ids)
 
 

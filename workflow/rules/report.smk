@@ -5,7 +5,7 @@ from dataclasses import asdict
 from libretto.config.jobs import published_base
 
 TEMPLATES = "workflow/templates"
-PAGE_TEMPLATES = [f"{TEMPLATES}/{name}" for name in ("style.css", "scores.html", "samples.html")]
+PAGE_TEMPLATES = [f"{TEMPLATES}/{name}" for name in ("style.css", "scores.html", "samples.html", "player.js", "sort.js")]
 
 HEARD_AS = [system.heard_as for system in SYSTEMS.values()]
 

@@ -1,10 +1,12 @@
 """The listening page: for the first prompts of the test set, what every system made of them, to hear and to see."""
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 
@@ -40,13 +42,13 @@ class Instrument:
 class Sample:
     """What one system made of one prompt.
 
-    `audio` and `midi` are links; None if there is nothing to hear. `audio_start` is the second of the music at which
-    the audio begins, silence being trimmed. `unlisted` are instruments beyond `instruments`.
+    `audio` and `midi` are links; None if there is nothing to hear. `audio_span` is when in the music the audio begins
+    and ends, in seconds: silence is trimmed. `unlisted` are instruments beyond `instruments`.
     """
 
     system: System
     audio: str | None
-    audio_start: float
+    audio_span: tuple[float, float]
     midi: str | None
     roll: Roll | None
     n_events: int
@@ -56,10 +58,19 @@ class Sample:
     note: str = ""
 
     @property
-    def playhead_start(self) -> float:
-        """Where in the piano roll the audio begins, in seconds from the roll's first onset; may be negative."""
+    def heard(self) -> tuple[float, float]:
+        """Where in the piano roll the audio begins and ends, in seconds from its first onset; may lie outside of it."""
         assert self.roll is not None  # or there is no playhead
-        return self.audio_start - self.roll.first_onset / TICKS_PER_SECOND
+        first = self.roll.first_onset / TICKS_PER_SECOND
+        return self.audio_span[0] - first, self.audio_span[1] - first
+
+    @property
+    def silent_parts(self) -> list[tuple[float, float]]:
+        """The parts of the piano roll that are not in the audio: x and width, in ticks."""
+        assert self.roll is not None
+        start, end = (min(max(0.0, TICKS_PER_SECOND * second), self.roll.width) for second in self.heard)
+        parts = [(0.0, start), (end, self.roll.width - end)]
+        return [(round(x), round(width)) for x, width in parts if width >= 1]
 
 
 @dataclass(frozen=True)
@@ -76,15 +87,31 @@ class Prompt:
     wanted: list[str]
     samples: list[Sample] = field(default_factory=list)
 
+    @property
+    def axis_seconds(self) -> float:
+        """The length of the time axis that all piano rolls share; a roll of more than twice the median has its own."""
+        lengths = [sample.roll.seconds for sample in self.samples if sample.roll]
+        return max((length for length in lengths if length <= 2 * median(lengths)), default=1.0)
+
+    @property
+    def marked_text(self) -> list[tuple[str, str | None]]:
+        """The description in pieces, each with the wanted instrument that it names, or None."""
+        names = {name.lower(): name for name in self.wanted}
+        if not names:
+            return [(self.text, None)]
+        pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        pieces = re.split(rf"\b({pattern})(?=s?\b)", self.text, flags=re.IGNORECASE)
+        return [(piece, names.get(piece.lower())) for piece in pieces if piece]
+
 
 @dataclass(frozen=True)
 class Music:
-    """A system's music: the rows of its tokens.parquet, its folders of MIDI and audio, and when each audio begins."""
+    """A system's music: the rows of its tokens.parquet, its folders of MIDI and audio, what part is in each audio."""
 
     samples: pd.DataFrame
     midi: Path
     audio: Path
-    audio_starts: Mapping[int, float]
+    audio_spans: Mapping[int, tuple[float, float]]
 
     def copy(self, index: int, folder: Path) -> dict[str, str]:
         """Copy a sample's files beside the page, so that its folder can be moved.
@@ -118,7 +145,7 @@ def read_music(
             pd.read_parquet(tokens),
             Path(midi_folder),
             Path(audio_folder),
-            {rendering.index: rendering.start_s for rendering in read_renderings(audio_list)},
+            {rendering.index: (rendering.start_s, rendering.end_s) for rendering in read_renderings(audio_list)},
         )
         for system, tokens, midi_folder, audio_folder, audio_list in zip(
             systems, samples, midi, audio, audio_lists, strict=True
@@ -205,8 +232,8 @@ def add_music(
     """
     rows = {name: music[name].samples.iloc[place] for name, place in places.items()}
     links = {name: music[name].copy(int(row["index"]), folder / name) for name, row in rows.items()}
-    starts = {name: music[name].audio_starts.get(int(row["index"]), 0.0) for name, row in rows.items()}
-    add_samples(prompt, rows, systems, links, starts)
+    spans = {name: music[name].audio_spans.get(int(row["index"]), (0.0, 0.0)) for name, row in rows.items()}
+    add_samples(prompt, rows, systems, links, spans)
 
 
 def add_samples(
@@ -214,7 +241,7 @@ def add_samples(
     rows: Mapping[str, pd.Series],
     systems: Sequence[System],
     links: Mapping[str, Mapping[str, str]],
-    audio_starts: Mapping[str, float],
+    audio_spans: Mapping[str, tuple[float, float]],
 ) -> None:
     """Append the prompt's sample of every system.
 
@@ -223,7 +250,7 @@ def add_samples(
         rows: the sample's row of samples/{system}/tokens.parquet, by system.
         systems: in the order of the page.
         links: by system, the links `audio` and `midi`, each only where the file exists.
-        audio_starts: by system, the second of the music at which the sample's audio begins.
+        audio_spans: by system, the seconds of the music at which the sample's audio begins and ends.
     """
     events = {name: valid_events(row["tokens"])[0] for name, row in rows.items()}
     for system in systems:
@@ -236,7 +263,7 @@ def add_samples(
                 Sample(
                     system=system,
                     audio=links[system.name].get("audio"),
-                    audio_start=audio_starts[system.name],
+                    audio_span=audio_spans[system.name],
                     midi=links[system.name].get("midi"),
                     roll=piano_roll(events[system.name], colours),
                     n_events=int(row["n_events"]),
