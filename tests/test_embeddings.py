@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from libretto.audio.embeddings import make_embedder
+from libretto.audio.embeddings import base, make_embedder
 from libretto.audio.embeddings.base import Embedder, embed_files, load_audio, read_embeddings, write_embeddings
 from libretto.audio.embeddings.logmel import BANDS, FLOOR, LogMel
 from libretto.audio.embeddings.weights import check_weights, tokenizers_of_laion_clap, untrusted_weights
@@ -73,10 +73,30 @@ def test_audio_is_resampled_where_the_embedding_wants_another_rate(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
 def test_embedding_that_is_not_finite_is_an_error(clips, tmp_path):
-    assert list(embed_files(Loudness(), clips.items())) == [0, 1, 10]
+    assert list(embed_files(Loudness(), clips.items(), 2)) == [0, 1, 10]
     soundfile.write(tmp_path / "0011.flac", np.zeros(RATE), RATE)
     with pytest.raises(RuntimeError, match=r"0011\.flac"):
-        embed_files(Loudness(), [*clips.items(), (11, tmp_path / "0011.flac")])
+        embed_files(Loudness(), [*clips.items(), (11, tmp_path / "0011.flac")], 2)
+
+
+class Resampled(Loudness):
+    sample_rate = 16_000
+
+
+def test_threads_change_no_number_and_read_no_further_than_needed(tmp_path, monkeypatch):
+    files = [(index, tmp_path / f"{index:04d}.flac") for index in range(12)]
+    for index, file in files:
+        soundfile.write(file, noise(0.1 + 0.2 * (index % 3), seed=index), RATE)
+    one, four = (embed_files(Resampled(), files, threads) for threads in (1, 4))
+    assert list(one) == list(four) == [*range(12)]
+    assert all(np.array_equal(one[index], four[index]) for index in one)
+
+    read = []
+    monkeypatch.setattr(base, "load_audio", lambda file, rate: (read.append(file), load_audio(file, rate))[1])
+    clips = base._loaded([file for _, file in files], None, 2)
+    next(clips)
+    assert len(read) <= 5
+    assert len(list(clips)) == 11
 
 
 # Log-mel

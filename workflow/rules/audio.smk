@@ -49,7 +49,8 @@ rule embed_fad:
         system=one_of([*SAMPLED, FAD_REFERENCE.name]),
     conda:
         "../../envs/audio.yaml"
-    threads: 1
+    # As many read and resample clips as keep up with a GPU.
+    threads: 12 if EMBEDDINGS[FAD_EMBEDDING].gpus else 1
     resources:
         gpu=EMBEDDINGS[FAD_EMBEDDING].gpus,
         mem_mb=8000,
@@ -81,7 +82,7 @@ rule embed_clap:
         system=one_of(SYSTEMS),
     conda:
         "../../envs/audio.yaml"
-    threads: 4
+    threads: 12
     resources:
         gpu=1,
         mem_mb=16000,

@@ -12,7 +12,7 @@ from libretto.tables import CLAP_EMBEDDINGS, read_rows
 log = start_log(snakemake.log[0])
 clap = Clap(snakemake.input.clap, snakemake.input.roberta, snakemake.params.sha256)
 files = audible_files(snakemake.input.audio, read_renderings(snakemake.input.list))
-clips = embed_files(clap, files)
+clips = embed_files(clap, files, snakemake.threads)
 prompts = {row["index"]: row["prompt"] for row in read_rows(snakemake.input.tokens, ["index", "prompt"])}
 texts = clap.embed_texts([prompts[index] for index in clips]) if clips else []
 columns = {"index": list(clips), "audio": [list(rows) for rows in clips.values()], "text": list(texts)}

@@ -8,6 +8,6 @@ from libretto.log import start_log
 log = start_log(snakemake.log[0])
 embedder = make_embedder(snakemake.params.embedding, snakemake.input.weights, snakemake.params.sha256)
 files = audible_files(snakemake.input.audio, read_renderings(snakemake.input.list))
-embeddings = embed_files(embedder, files)
+embeddings = embed_files(embedder, files, snakemake.threads)
 write_embeddings(embeddings, snakemake.output.embeddings)
 log.info("%s: %d embeddings of %d clips", embedder.name, sum(map(len, embeddings.values())), len(embeddings))

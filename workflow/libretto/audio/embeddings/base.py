@@ -1,7 +1,9 @@
 """What every audio embedding has in common, and the Parquet file of a system's embeddings."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -50,19 +52,38 @@ def load_audio(path: str | Path, sample_rate: int | None) -> tuple[np.ndarray, i
     return resampy.resample(audio, own_rate, sample_rate), sample_rate
 
 
-def embed_files(embedder: Embedder, files: Iterable[tuple[int, Path]]) -> dict[int, np.ndarray]:
+def embed_files(embedder: Embedder, files: Iterable[tuple[int, Path]], threads: int) -> dict[int, np.ndarray]:
     """The embeddings of each clip by its index.
+
+    Args:
+        embedder: embeds one clip after the other.
+        files: index and file of each clip.
+        threads: how many read and resample clips ahead: that takes ten times as long as the spectrograms.
 
     Raises:
         RuntimeError: a clip gave no embedding, or one that is not finite.
     """
     embeddings = {}
-    for index, file in tqdm(list(files), embedder.name, unit="clip", mininterval=1):
-        rows = embedder.embed(*load_audio(file, embedder.sample_rate))
+    files = list(files)
+    clips = _loaded([file for _, file in files], embedder.sample_rate, threads)
+    for (index, file), clip in zip(tqdm(files, embedder.name, unit="clip", mininterval=1), clips, strict=True):
+        rows = embedder.embed(*clip)
         if not len(rows) or not np.isfinite(rows).all():
             raise RuntimeError(f"{file}: {embedder.name} gave {len(rows)} embeddings, or some that are not finite")
         embeddings[index] = rows
     return embeddings
+
+
+def _loaded(files: Iterable[Path], sample_rate: int | None, threads: int) -> Iterator[tuple[np.ndarray, int]]:
+    """What `load_audio` returns for each of the files, in their order; two per thread are ready at most."""
+    pending: deque[Future] = deque()
+    with ThreadPoolExecutor(threads) as pool:  # threads are enough: reading and resampling release Python's lock
+        for file in files:
+            pending.append(pool.submit(load_audio, file, sample_rate))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def write_embeddings(embeddings: dict[int, np.ndarray], path: str | Path) -> None:
