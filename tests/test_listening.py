@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from libretto.config.systems import System
-from libretto.report.listening import N_COLOURS, add_samples, choose_samples, colour_classes
+from libretto.report.listening import N_COLOURS, add_samples, choose_samples, colour_classes, scores_of
 from libretto.report.piano_roll import piano_roll
 from libretto.report.presentation import page_values
 from libretto.report.table import METRICS, PAPER_COLUMNS
@@ -156,6 +156,14 @@ def test_a_long_list_of_unwanted_instruments_is_cut(samples, pairs):
     listed = [instrument.name for instrument in sample.instruments if not instrument.wanted]
     assert listed == ["French Horn", "Cello", "Contrabass", "Trombone", "Trumpet", "Tuba"]
     assert sample.unlisted == ["Viola", "Violin"]
+
+
+def test_a_samples_scores_have_their_place_among_its_systems():
+    values = {("a", 0): 0.25, ("a", 1): 0.75, ("a", 2): 0.25, ("b", 0): 1.0}
+    rows = [{"system": system, "index": index, "score": "clap", "value": v} for (system, index), v in values.items()]
+    scores = pd.DataFrame([*rows, {"system": "a", "index": 0, "score": "n_events", "value": 3.0}])
+    assert scores_of(scores, "a", 0) == [("CLAP", "0.25, place 2 of 3")]
+    assert scores_of(scores, "a", 9) == []
 
 
 class Collector(HTMLParser):

@@ -5,7 +5,9 @@ from dataclasses import asdict
 from libretto.config.jobs import published_base
 
 TEMPLATES = "workflow/templates"
-PAGE_TEMPLATES = [f"{TEMPLATES}/{name}" for name in ("style.css", "scores.html", "samples.html", "player.js", "sort.js")]
+PAGE_TEMPLATES = [
+    f"{TEMPLATES}/{name}" for name in ("style.css", "scores.html", "samples.html", "player.js", "sort.js")
+]
 
 HEARD_AS = [system.heard_as for system in SYSTEMS.values()]
 
@@ -198,6 +200,7 @@ rule figure_layer_weights:
 rule listening_page:
     input:
         table="<run>/table.csv",
+        scores="<run>/scores.parquet",
         pairs="<run>/data/pairs.parquet",
         samples=expand("<run>/samples/{system}/tokens.parquet", system=SYSTEMS),
         midi=expand("<run>/samples/{system}/midi", system=SYSTEMS),

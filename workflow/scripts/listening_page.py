@@ -1,4 +1,4 @@
-"""Reads the table, the figures, all systems' samples and audio, writes the listening page and the files it plays."""
+"""Reads the table, all scores, figures, samples and audio, writes the listening page and the files it plays."""
 
 from pathlib import Path
 
@@ -17,9 +17,10 @@ music = read_music(systems, files.samples, files.midi, files.audio, files.audio_
 samples = {name: system.samples for name, system in music.items()}
 first = samples[systems[0].name]["prompt_lmd_id"].head(params.prompts)
 pairs = pd.read_parquet(files.pairs, filters=[("lmd_id", "in", first.tolist())])
+scores = pd.read_parquet(files.scores)
 prompts = []
 for prompt, places in choose_samples(samples, pairs, systems, params.prompts):
-    add_music(prompt, places, systems, music, Path(snakemake.output.media))
+    add_music(prompt, places, systems, music, Path(snakemake.output.media), scores)
     prompts.append(prompt)
 
 figures = [

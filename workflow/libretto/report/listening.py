@@ -18,6 +18,7 @@ from libretto.tokens.reference import valid_events
 from libretto.tokens.vocab import DRUMS, PITCHES, TICKS_PER_SECOND
 
 N_COLOURS = 9  # classes c0..c8 in style.css; drums have their own, further instruments share the last one
+SAMPLE_SCORES = {"instrument_f1": "Instr. F1", "clap": "CLAP"}  # that say how a sample follows its description
 OTHERS_LISTED = 6  # of the instruments of a sample that were not asked for
 
 
@@ -56,6 +57,7 @@ class Sample:
     instruments: list[Instrument]
     unlisted: list[str]
     note: str = ""
+    scores: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def heard(self) -> tuple[float, float]:
@@ -220,6 +222,7 @@ def add_music(
     systems: Sequence[System],
     music: Mapping[str, Music],
     folder: Path,
+    scores: pd.DataFrame | None = None,
 ) -> None:
     """Append the prompt's sample of every system, and copy the files that the page plays.
 
@@ -229,11 +232,12 @@ def add_music(
         systems: in the order of the page.
         music: of each system.
         folder: beside the page, for the files.
+        scores: the rows of scores.parquet, if there are any.
     """
     rows = {name: music[name].samples.iloc[place] for name, place in places.items()}
     links = {name: music[name].copy(int(row["index"]), folder / name) for name, row in rows.items()}
     spans = {name: music[name].audio_spans.get(int(row["index"]), (0.0, 0.0)) for name, row in rows.items()}
-    add_samples(prompt, rows, systems, links, spans)
+    add_samples(prompt, rows, systems, links, spans, scores)
 
 
 def add_samples(
@@ -242,6 +246,7 @@ def add_samples(
     systems: Sequence[System],
     links: Mapping[str, Mapping[str, str]],
     audio_spans: Mapping[str, tuple[float, float]],
+    scores: pd.DataFrame | None = None,
 ) -> None:
     """Append the prompt's sample of every system.
 
@@ -251,6 +256,7 @@ def add_samples(
         systems: in the order of the page.
         links: by system, the links `audio` and `midi`, each only where the file exists.
         audio_spans: by system, the seconds of the music at which the sample's audio begins and ends.
+        scores: the rows of scores.parquet, if there are any.
     """
     events = {name: valid_events(row["tokens"])[0] for name, row in rows.items()}
     for system in systems:
@@ -276,5 +282,17 @@ def add_samples(
                     note="music of another song, which got this description at random"
                     if system.kind == "random-text"
                     else "",
+                    scores=[] if scores is None else scores_of(scores, system.name, int(row["index"])),
                 )
             )
+
+
+def scores_of(scores: pd.DataFrame, system: str, index: int) -> list[tuple[str, str]]:
+    """A sample's own scores, and its place among the system's samples: pairs of a heading and words."""
+    found = []
+    for name, heading in SAMPLE_SCORES.items():
+        values = scores[(scores["system"] == system) & (scores["score"] == name)].set_index("index")["value"]
+        if index in values.index:
+            place = int((values > values[index]).sum()) + 1
+            found.append((heading, f"{values[index]:.2f}, place {place} of {len(values)}"))
+    return found
