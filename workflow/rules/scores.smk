@@ -1,12 +1,14 @@
 """Section 5.3: the scores of every system."""
 
 from libretto.config.jobs import scored_files
+from libretto.config.systems import GROUND_TRUTH
 
 
 rule score:
     input:
         unpack(lambda wildcards: scored_files(config, SYSTEMS[wildcards.system], "<run>")),
         tokens="<run>/samples/{system}/tokens.parquet",
+        ground_truth=f"<run>/samples/{GROUND_TRUTH}/tokens.parquet",
         pairs="<run>/data/pairs.parquet",
         list=lambda wildcards: f"<run>/audio/{SYSTEMS[wildcards.system].heard_as}.csv",
     output:

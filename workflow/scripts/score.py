@@ -13,6 +13,7 @@ from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub
 from libretto.scores.inference import own_minus_others
 from libretto.scores.kernel import kad
 from libretto.scores.mean import mean_and_sem, summarize
+from libretto.scores.music import key_matrix, music_distance, scores_by_name
 from libretto.scores.notes import band_f1, constant_band, instrument_f1_matrix, note_scores
 from libretto.tables import SCORES, read_rows, write_table
 
@@ -25,7 +26,7 @@ def check_clips(indices, audible, path):
 start_log(snakemake.log[0])
 files, params = snakemake.input, snakemake.params
 samples = list(read_rows(files.tokens))
-pairs = list(read_rows(files.pairs, ["lmd_id", "split", "instrument_summary"]))
+pairs = list(read_rows(files.pairs, ["lmd_id", "split", "instrument_summary", "key"]))
 summaries = {row["lmd_id"]: row["instrument_summary"] for row in pairs}
 audible = [rendering.index for rendering in read_renderings(files.list) if rendering.is_audible]
 
@@ -37,7 +38,14 @@ scores |= {"n": len(audible), "n_missing": len(samples) - len(audible)}
 by_sample, counts = note_scores(samples, summaries)
 band = constant_band(row["instrument_summary"] for row in pairs if row["split"] == "train")
 scores["instrument_f1_floor"] = band_f1(band, samples, summaries)
-gains = {"instrument_f1": instrument_f1_matrix(samples, summaries)}
+keys = {row["lmd_id"]: row["key"] for row in pairs}
+music = scores_by_name(samples, keys)
+truth = scores_by_name(list(read_rows(files.ground_truth)), keys)
+scores["music_distance"] = music_distance(
+    *({name: [*found[name].values()] for name in found} for found in (music, truth))
+)
+by_sample |= music
+gains = {"instrument_f1": instrument_f1_matrix(samples, summaries), "key_match": key_matrix(samples, keys)}
 details = {"seed": params.seed, "band": sorted(band)}
 if files.get("validation"):
     validation = json.loads(Path(files.validation).read_text())
@@ -63,7 +71,7 @@ if files.get("clap"):
 for name, values in by_sample.items():
     scores |= summarize(name, list(values.values()), params.seed)
 scores["clap_mean"] = scores.pop("clap")
-for name in ("instrument_f1", "clap"):
+for name in ("instrument_f1", "key_match", "clap"):
     gain = own_minus_others(gains.get(name, np.empty((0, 0))), params.seed)
     scores[f"{name}_own_minus_others"], scores[f"{name}_own_minus_others_p"] = gain
 text = json.dumps(scores | counts | {"details": details}, indent=1, allow_nan=False)

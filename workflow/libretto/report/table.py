@@ -15,10 +15,12 @@ NOTE_SCORES = (
     *("instrument_precision", "instrument_recall", "instrument_f1"),
 )
 
+MUSIC_SCORES = ("duration_s", "notes_per_s", "polyphony", "pitch_class_entropy", "scale_consistency")
+
 # Scores of which a sample has one, and whether more is better.
 BETTER_HIGH = {
     **dict.fromkeys(("invalid_share", "crowded_share", "short_share"), False),
-    **dict.fromkeys(("clap", "instrument_precision", "instrument_recall", "instrument_f1"), True),
+    **dict.fromkeys(("clap", "instrument_precision", "instrument_recall", "instrument_f1", "key_match"), True),
 }
 
 # The names in metrics/{system}.json that every table has, in this order; further names of the files come after them.
@@ -36,7 +38,9 @@ METRICS = (
     "val_loss_music_random_text",
     *(f"{name}{suffix}" for name in NOTE_SCORES for suffix in ("", "_sem", "_low", "_high")),
     *("clap_low", "clap_high", "fad_infinity", "kad", "fad_floor", "instrument_f1_floor"),
-    *(f"{name}_own_minus_others{suffix}" for name in ("instrument_f1", "clap") for suffix in ("", "_p")),
+    *(f"{name}_own_minus_others{suffix}" for name in ("instrument_f1", "clap", "key_match") for suffix in ("", "_p")),
+    *(f"{name}{suffix}" for name in (*MUSIC_SCORES, "key_match") for suffix in ("", "_sem", "_low", "_high")),
+    "music_distance",
 )
 PAPER_COLUMNS = tuple(f"report_{name}" for name in METRICS[:6])
 

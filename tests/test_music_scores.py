@@ -1,0 +1,134 @@
+"""Scores of the music alone: against muspy's and music21's on real files, and by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from libretto.report.table import METRICS, MUSIC_SCORES
+from libretto.scores import music
+from libretto.scores.music import (
+    estimate_key,
+    key_matrix,
+    music_distance,
+    music_scores,
+    parse_key,
+    same_key,
+    scores_by_name,
+)
+from libretto.tokens.reference import midi_to_tokens_mido
+from libretto.tokens.vocab import DRUMS, DURATION_OFFSET, NOTE_OFFSET, PITCHES
+from tests.realmidi import FOLDER, midi_files
+
+N_TOKENS = 4500  # of each real file
+
+
+def tokens_of(*notes):
+    """Tokens of (onset, duration, instrument, pitch), in ticks."""
+    return [
+        token
+        for onset, duration, instrument, pitch in notes
+        for token in (onset, DURATION_OFFSET + duration, NOTE_OFFSET + PITCHES * instrument + pitch)
+    ]
+
+
+@pytest.fixture(scope="module")
+def real():
+    """The tokens of the real files in music.json, and what muspy 0.5.0 and music21 10.5.1 found in them."""
+    expected = json.loads((FOLDER / "music.json").read_text())
+    files = dict(midi_files())
+    return {name: (midi_to_tokens_mido(files[name]).tolist()[:N_TOKENS], found) for name, found in expected.items()}
+
+
+def test_scores_are_muspys_and_keys_are_music21s(real):
+    assert len(real) == 59
+    for name, (tokens, expected) in real.items():
+        scores = music_scores(tokens)
+        for score in ("polyphony", "pitch_class_entropy", "scale_consistency"):
+            assert scores[score] == pytest.approx(expected[score], abs=1e-6), (name, score)
+        assert estimate_key(tokens) == parse_key(expected["key"]), name
+
+
+def test_scores_by_hand():
+    # C for 2 s, with E from 1 s; a drum 3 s later, which lasts 1 s.
+    tokens = tokens_of((0, 200, 0, 60), (100, 100, 0, 64), (500, 100, DRUMS, 36))
+    assert music_scores(tokens) == pytest.approx(
+        {"duration_s": 6, "notes_per_s": 0.5, "polyphony": 1.5, "pitch_class_entropy": 1, "scale_consistency": 1}
+    )
+    assert music_scores([]) == {}
+    assert music_scores(tokens_of((0, 100, DRUMS, 36))) == {"duration_s": 1, "notes_per_s": 1}
+    assert "polyphony" not in music_scores(tokens_of((0, 0, 0, 60)))  # nothing sounds
+    assert estimate_key(tokens_of((0, 0, 0, 60))) is None
+    assert estimate_key([]) is None
+
+
+def test_keys_by_name():
+    assert parse_key("F# minor") == (6, "minor")
+    assert parse_key("Bb major") == parse_key("A# major") == (10, "major")
+    assert parse_key("H major") is parse_key(None) is parse_key("atonal") is None
+    assert same_key((9, "minor"), (0, "major"))  # A minor is the relative of C major
+    assert not same_key((0, "minor"), (0, "major"))
+    assert not same_key(None, (0, "major"))
+
+
+def scale(tonic, start=0):
+    """A major scale up to its octave and back to its fifth."""
+    pitches = [60 + tonic + step for step in (0, 2, 4, 5, 7, 9, 11, 12, 7, 4, 0)]
+    return tokens_of(*((start + 50 * i, 50, 0, pitch) for i, pitch in enumerate(pitches)))
+
+
+def test_music_in_its_descriptions_key_is_found():
+    samples = [
+        {"index": i, "tokens": scale(tonic), "prompt_lmd_id": name}
+        for i, (tonic, name) in enumerate([(0, "c"), (2, "d"), (7, "c"), (0, "?")])
+    ]
+    keys = {"c": "C major", "d": "D major", "?": None}
+    found = scores_by_name(samples, keys)
+    assert found["key_match"] == {0: 1.0, 1: 1.0, 2: 0.0}
+    np.testing.assert_array_equal(key_matrix(samples, keys), [[1, 0, 1], [0, 1, 0], [0, 0, 0]])
+    assert key_matrix([], keys).shape == (0, 0)
+
+
+def test_the_distance_sees_what_log_mel_fad_does_not(real):
+    """10 % of all notes transposed by a tritone: FAD (logmel) was 0.118 with them and 0.123 without."""
+
+    def by_name(pieces):
+        rows = [{"index": i, "tokens": tokens, "prompt_lmd_id": ""} for i, tokens in enumerate(pieces)]
+        return {name: [*values.values()] for name, values in scores_by_name(rows, {"": None}).items()}
+
+    def transposed(tokens, share):
+        changed = np.array(tokens).reshape(-1, 3)
+        melodic = (changed[:, 2] - NOTE_OFFSET) // PITCHES != DRUMS
+        chosen = melodic & (np.random.default_rng(0).random(len(changed)) < share)
+        pitches = (changed[:, 2] - NOTE_OFFSET) % PITCHES
+        changed[chosen, 2] += np.where(pitches[chosen] < 64, 6, -6)
+        return changed.flatten().tolist()
+
+    pieces = [tokens for tokens, _ in real.values()]
+    first, second = pieces[::2], pieces[1::2]
+    reference = by_name(first)
+    steps = {"the same": first, "other pieces": second}
+    steps |= {f"{share:.0%} transposed": [transposed(tokens, share) for tokens in first] for share in (0.1, 0.3, 1.0)}
+    steps["random pitches"] = [
+        [t if i % 3 < 2 else NOTE_OFFSET + int(p) for i, (t, p) in enumerate(zip(tokens, pitches, strict=True))]
+        for tokens in first
+        for pitches in [np.random.default_rng(1).integers(0, PITCHES, len(tokens))]
+    ]
+    distances = {name: music_distance(by_name(music), reference) for name, music in steps.items()}
+    print({name: round(distance, 3) for name, distance in distances.items()})
+    assert distances["the same"] == 0
+    rising = ("the same", "other pieces", "10% transposed", "30% transposed", "random pitches")
+    assert [distances[name] for name in rising] == sorted(distances[name] for name in rising)
+
+
+def test_the_distance_by_hand():
+    reference = {name: [0.0, 2.0] for name in MUSIC_SCORES}
+    assert music_distance(reference, reference) == 0
+    moved = {name: [1.0, 3.0] for name in MUSIC_SCORES}
+    assert music_distance(moved, reference) == 1  # of a standard deviation
+    assert music_distance({name: [] for name in MUSIC_SCORES}, reference) is None
+
+
+def test_the_table_has_all_of_them():
+    assert music.MUSIC_SCORES == MUSIC_SCORES
+    assert {"key_match", "key_match_own_minus_others_p", "music_distance", "polyphony_high"} <= set(METRICS)
