@@ -80,5 +80,5 @@ def test_a_whole_temperature_is_named_like_any_other(config):
 
 def test_two_systems_of_one_name_are_refused(config):
     config["variants"]["amt"]["temperatures"] = [1, 1.0]
-    with pytest.raises(InputError, match=r"the same name: amt-t1\.0; .*temperatures"):
+    with pytest.raises(InputError, match=r"the same name: amt-t1\.0; .*temperature once"):
         systems(config)

@@ -35,6 +35,7 @@ if uses_standins(config):  # they run on the CPU, on any machine: the demo's tab
 SYSTEMS = checked(systems, config)  # the table's rows
 ALL_SYSTEMS = SYSTEMS | {FAD_REFERENCE.name: FAD_REFERENCE}
 SAMPLED = [name for name, system in SYSTEMS.items() if system.is_sampled]
+GENERATED = [name for name in SAMPLED if SYSTEMS[name].kind != "outside"]
 
 
 def one_of(names):

@@ -1,6 +1,6 @@
 """Section 5.1, inference: a piece of music for each of the first test descriptions, per system; and the ground truth."""
 
-from libretto.config.jobs import generating_models, generating_settings, sampling_settings
+from libretto.config.jobs import generating_models, generating_settings, outside_files, sampling_settings
 
 
 rule generate:
@@ -15,7 +15,7 @@ rule generate:
     benchmark:
         "<run>/benchmarks/generate/{system}.tsv"
     wildcard_constraints:
-        system=one_of(SAMPLED),
+        system=one_of(GENERATED),
     conda:
         "../../envs/models.yaml"
     threads: 4
@@ -63,3 +63,32 @@ rule ground_truth_samples:
         "Ground-truth samples of {wildcards.system}"
     script:
         "../scripts/ground_truth_samples.py"
+
+
+rule outside_samples:
+    input:
+        test="<run>/data/splits/test.parquet",
+        midi=lambda wildcards: checked(outside_files, config, wildcards.system),
+    output:
+        tokens="<run>/samples/{system}/tokens.parquet",
+        midi=directory("<run>/samples/{system}/midi"),
+    log:
+        "<run>/logs/outside_samples/{system}.log",
+    benchmark:
+        "<run>/benchmarks/outside_samples/{system}.tsv"
+    wildcard_constraints:
+        system=one_of(config["systems"]),
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        n=config["sampling"]["n"],
+        max_new_tokens=config["sampling"]["max_new_tokens"],
+        code=code("outside_samples.py"),
+    message:
+        "MIDI files of {wildcards.system} as samples"
+    script:
+        "../scripts/outside_samples.py"

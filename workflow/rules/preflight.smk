@@ -5,7 +5,7 @@ from libretto.config.sources import STANDINS, download_urls, source_problems, un
 from libretto.disk import free_bytes
 
 # Speed does not depend on the temperature: one system of each model.
-MEASURED = {system.variant: name for name, system in reversed(SYSTEMS.items()) if system.is_sampled}
+MEASURED = {system.variant: name for name, system in reversed(SYSTEMS.items()) if name in GENERATED}
 
 EMBEDDED = {"fad": FAD_EMBEDDING} | ({"clap": "clap"} if config["metrics"]["clap"] else {})
 
@@ -133,7 +133,7 @@ rule preflight_page:
         runtime=10,
     params:
         config=config,
-        systems=[asdict(SYSTEMS[name]) for name in SAMPLED],
+        systems=[asdict(SYSTEMS[name]) for name in GENERATED],
         # These change from call to call, so that the page is made each time.
         unreachable=lambda wildcards: unreachable_hosts(
             download_urls(config, used_sources(config), f"results/{config['run']}/sources")

@@ -156,6 +156,21 @@ def published_base(config: dict, variant: str) -> dict:
     return {} if "path" in entry else {key: entry[key] for key in ("hub", "revision") if key in entry}
 
 
+def outside_files(config: dict, name: str) -> list[str]:
+    """The MIDI files of an entry of the config's section `systems`.
+
+    Raises:
+        InputError: there are none.
+    """
+    folder = config["systems"][name]["midi"]
+    if not os.path.isdir(folder):
+        raise InputError(f"systems.{name}.midi: there is no folder {folder}")
+    files = sorted(entry.path for entry in os.scandir(folder) if entry.name.lower().endswith((".mid", ".midi")))
+    if not files:
+        raise InputError(f"systems.{name}.midi: there is no .mid file in {folder}")
+    return files
+
+
 def sampling_settings(config: dict, system: System) -> dict:
     """The section `sampling`, with what the system's variant, or `unconditional`, has of its own."""
     own = config["variants"][system.variant] if system.variant else config["unconditional"]

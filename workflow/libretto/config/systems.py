@@ -10,7 +10,7 @@ GROUND_TRUTH = "ground-truth"
 RANDOM_TEXT = "ground-truth-random-text"
 UNCONDITIONAL = "amt-unconditional"
 
-Kind = Literal["ground-truth", "random-text", "unconditional", "variant", "fad-reference"]
+Kind = Literal["ground-truth", "random-text", "unconditional", "variant", "outside", "fad-reference"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class System:
         label: the row's name in Table 3, or one in its style for a variant that is not in the paper; followed by the
             variant's name if several variants would have the same.
         variant: the config's name of the trained variant; None for a baseline.
-        temperature: of sampling; None if nothing is sampled.
+        temperature: of sampling; None if this run samples nothing.
     """
 
     name: str
@@ -36,8 +36,8 @@ class System:
 
     @property
     def is_sampled(self) -> bool:
-        """True if a model made the music: then it has a temperature, and FAD compares it with the ground truth."""
-        return self.temperature is not None
+        """True if a model made the music: then FAD compares it with the ground truth."""
+        return self.kind in ("unconditional", "variant", "outside")
 
     @property
     def split(self) -> str:
@@ -71,11 +71,13 @@ def systems(config: dict) -> dict[str, System]:
             if variant["family"] == family:
                 for t in variant["temperatures"]:
                     rows.append(System(f"{name}-t{float(t)}", "variant", group, labels[name], name, t))
+    for name, entry in config["systems"].items():
+        rows.append(System(name, "outside", "Other systems", entry.get("label", name)))
     names = [row.name for row in rows]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise InputError(
-            f"config: two systems have the same name: {', '.join(sorted(repeated))}; rename a variant, or name each of "
-            "its temperatures once"
+            f"config: two systems have the same name: {', '.join(sorted(repeated))}; rename a variant or an "
+            "entry of systems, or name each temperature once"
         )
     return {row.name: row for row in rows}
 
