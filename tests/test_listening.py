@@ -162,7 +162,7 @@ def test_a_samples_scores_have_their_place_among_its_systems():
     values = {("a", 0): 0.25, ("a", 1): 0.75, ("a", 2): 0.25, ("b", 0): 1.0}
     rows = [{"system": system, "index": index, "score": "clap", "value": v} for (system, index), v in values.items()]
     scores = pd.DataFrame([*rows, {"system": "a", "index": 0, "score": "n_events", "value": 3.0}])
-    assert scores_of(scores, "a", 0) == [("CLAP", "0.25, place 2 of 3")]
+    assert scores_of(scores, "a", 0) == [("CLAP", "0.25, rank 2 of this system's 3")]
     assert scores_of(scores, "a", 9) == []
 
 

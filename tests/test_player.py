@@ -20,9 +20,10 @@ SYSTEMS = [
     System("ground-truth", "ground-truth", "Baselines", "Ground truth"),
     System("amt-t1.0", "variant", "AMT-Large + text cond", "last", "amt", 1.0),
     System("llama-1b-t1.0", "variant", "Llama LLMs", "1B", "llama-1b", 1.0),
+    System("ground-truth-random-text", "random-text", "Baselines", "Ground truth (random text)"),
 ]
 # Of each system: where its audio begins in the music (silence is trimmed), and how long the music lasts.
-STARTS, SECONDS = (0.0, 2.0, 0.0), (12, 10, 20)
+STARTS, SECONDS = (0.0, 2.0, 0.0, 0.0), (12, 10, 20, 12)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium (Debian: chromium)")
 
@@ -53,11 +54,15 @@ def folder(tmp_path_factory, request):
             links[system.name], spans[system.name] = {"audio": name}, (start, float(seconds))
         add_samples(prompt, rows, SYSTEMS, links, spans)
         prompts.append(prompt)
-    table = pd.DataFrame({"system": [s.name for s in SYSTEMS], "fad": [0.1, 0.9, 0.3]})
+    table = pd.DataFrame({"system": [s.name for s in SYSTEMS], "fad": [0.1, 0.9, 0.3, None]})
     table = table.reindex(columns=["system", *METRICS, *PAPER_COLUMNS])
     values = page_values(table, SYSTEMS, clap=False, standins=True)
     template = request.config.rootpath / "workflow/templates/index.html"
     (folder / "index.html").write_text(render_template(template, run="test", prompts=prompts, figures=[], **values))
+    own = [Prompt(prompt.number, None, prompt.text, [], [], prompt.samples) for prompt in prompts]
+    template = template.with_name("compose.html")
+    composed = render_template(template, run="test", prompts=own, systems=SYSTEMS, banner=None)
+    (folder / "compose.html").write_text(composed)
     return folder
 
 
@@ -76,13 +81,13 @@ def opened(browser, folder):
     """A function that opens the page, and checks at the end that it said nothing and asked for nothing elsewhere."""
     contexts, said, requested = [], [], []
 
-    def opened(anchor="", **options):
+    def opened(anchor="", file="index.html", **options):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: requested.append(request.url))
-        page.goto(f"file://{folder}/index.html{anchor}")
+        page.goto(f"file://{folder}/{file}{anchor}")
         contexts.append(context)
         return page
 
@@ -146,6 +151,52 @@ def test_another_system_goes_on_at_the_same_place(opened):
     assert before <= time_of(page, "llama-1b-t1.0") < before + 3
 
 
+def test_a_piece_that_ends_before_does_not_lose_the_place(opened):
+    page = opened()
+    click_roll(page, "llama-1b-t1.0", 0.75)  # of 20 seconds
+    page.keyboard.press("2")  # of 10
+    wait_until_playing(page, "amt-t1.0")
+    page.wait_for_function("document.querySelector(\"[data-system='amt-t1.0'] audio\").ended")
+    page.keyboard.press("3")
+    wait_until_playing(page, "llama-1b-t1.0")
+    assert 14.5 < time_of(page, "llama-1b-t1.0") < 17
+
+
+def test_a_piece_that_was_sought_by_its_own_bar_plays_from_there(opened):
+    page = opened()
+    click_roll(page, "ground-truth", 0.1)
+    audio = sample(page, "llama-1b-t1.0").locator("audio")
+    audio.evaluate(
+        "audio => { audio.onloadeddata = () => { audio.currentTime = 15; }; audio.preload = 'auto'; audio.load(); }"
+    )
+    page.wait_for_function("audio => audio.currentTime === 15 && !audio.seeking", arg=audio.element_handle())
+    audio.evaluate("audio => { audio.play(); }")
+    wait_until_playing(page, "llama-1b-t1.0")
+    assert 15 <= time_of(page, "llama-1b-t1.0") < 17
+
+
+def test_the_page_of_ones_own_prompts_plays_too(opened):
+    page = opened(file="compose.html")
+    assert not page.get_by_label("Blind").count()
+    page.keyboard.press("n")
+    assert page.locator(".prompt:visible").get_attribute("id") == "prompt-2"
+    page.keyboard.press("Space")
+    page.wait_for_function("[...document.querySelectorAll('audio')].some(audio => !audio.paused)")
+    assert page.locator(".sample.current").evaluate("one => one.closest('.prompt').id") == "prompt-2"
+
+
+def test_keys_of_other_controls_remain_theirs(opened):
+    page = opened()
+    page.locator(".filter select").first.focus()
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".filter select").first.input_value() == "Baselines"
+    page.locator("h1").click()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.keyboard.press("Space")
+    page.keyboard.press("2")
+    assert playing(page) == []  # the player is out of sight
+
+
 def test_the_keyboard_alone_is_enough(opened):
     page = opened()
     page.keyboard.press("Space")
@@ -197,15 +248,22 @@ def test_an_instrument_lights_up_in_the_roll(opened):
 
 
 def test_blind_hides_names_until_the_guess(opened):
-    page = opened()
+    page = opened("#prompt-1&system=ground-truth")
     page.get_by_label("Blind").check()
+    assert page.evaluate("location.hash") == "#prompt-1"
+    page.keyboard.press("1")
+    page.wait_for_function("[...document.querySelectorAll('audio')].some(audio => !audio.paused)")
+    marks = page.locator("#prompt-1 mark").evaluate_all("marks => marks.map(mark => mark.className + mark.title)")
+    assert marks == ["", ""]
+    labels = page.locator("#prompt-1 [aria-label]").evaluate_all("all => all.map(one => one.ariaLabel)")
+    assert not [label for label in labels if "round" in label or "lama" in label]
     first = page.locator("#prompt-1")
     assert not first.locator("h4 a:visible, .instruments:visible, .count:visible").count()
     letters = first.locator(".sample header").evaluate_all("heads => heads.map(head => head.dataset.letter)")
-    assert letters == ["A", "B", "C"]
+    assert letters == ["A", "B", "C", "D"]
     sample(page, "llama-1b-t1.0").locator(".guess").click()
     assert "No: that is Llama LLMs: 1B, T 1.0. 0 of 1 right." in page.locator("#settings output").text_content()
-    assert first.locator("h4 a:visible").count() == 3
+    assert first.locator("h4 a:visible").count() == 4
     page.keyboard.press("n")
     sample(page, "ground-truth", 2).locator(".guess").click()
     assert "1 of 2 right" in page.locator("#settings output").text_content()
@@ -215,8 +273,7 @@ def test_systems_can_be_left_out(opened):
     page = opened()
     page.locator("summary", has_text="Systems").click()
     page.get_by_role("checkbox", name="AMT-Large").uncheck()
-    assert page.locator("#prompt-1 .sample:visible").count() == 2
-    page.locator("h1").click()
+    assert page.locator("#prompt-1 .sample:visible").count() == 3
     page.keyboard.press("2")
     wait_until_playing(page, "llama-1b-t1.0")
 
@@ -230,9 +287,10 @@ def test_tables_are_sorted_and_filtered(opened):
     for _ in range(3):
         heading.locator("button").click()
         order.append((heading.get_attribute("aria-sort"), rows.all_text_contents()))
-    labels = ["Ground truth", "last", "1B"]
-    by_fad = [labels[0], labels[2], labels[1]]
-    assert order == [("ascending", by_fad), ("descending", by_fad[::-1]), ("none", labels)]
+    labels = ["Ground truth", "last", "1B", "Ground truth (random text)"]
+    in_groups = [labels[0], labels[3], labels[1], labels[2]]
+    by_fad = [labels[0], labels[2], labels[1], labels[3]]  # the last has none
+    assert order == [("ascending", by_fad), ("descending", [*by_fad[2::-1], by_fad[3]]), ("none", in_groups)]
     page.locator(".filter select").first.select_option("Llama LLMs")
     assert rows.all_text_contents() == ["1B"]
 

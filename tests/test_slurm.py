@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from tests.checkout import copy_checkout, shorten, snakemake
 from tests.slurm_cluster import NoSlurmError, finished_jobs, slurm_cluster
@@ -85,8 +86,10 @@ def test_two_nodes_train_as_one_does(through_slurm, cluster):
     resources = {"slurm_partition": "both", "gpu": 2, "nodes": 2, "tasks": 2, "mpi": "srun"}
     resources["slurm_extra"] = "'--gpus-per-node=1'"
     nodes = ("--set-resources", *(f"train:{name}={value}" for name, value in resources.items()))
-    experiment = checkout / "demo/experiment.yaml"
-    experiment.write_text(experiment.read_text().replace("batch_size: 1", "batch_size: 2"))  # a sequence for each
+    path = checkout / "demo/experiment.yaml"
+    experiment = yaml.safe_load(path.read_text())
+    experiment["variants"]["llama-1b"]["training"] |= {"batch_size": 2}  # a sequence for each
+    path.write_text(yaml.safe_dump(experiment, sort_keys=False))
     logs = []
     for options in ((), nodes):
         for name in ("train/llama-1b", "checkpoints/llama-1b"):
@@ -95,6 +98,7 @@ def test_two_nodes_train_as_one_does(through_slurm, cluster):
         assert run.returncode == 0, run.stdout[-5000:]
         log = pandas.read_parquet(checkout / "results/demo/train/llama-1b/log.parquet").set_index("step")
         logs.append(log[["loss", "val_loss"]])
+    assert (checkout / "results/demo/logs/train/llama-1b.log.1").exists()  # of the second process
     assert (logs[0] - logs[1]).abs().max().max() < 1e-3
     (last,) = (job for job in finished_jobs(folder) if job["Partition"] == "both")
     assert last["NodeCnt"] == "2"

@@ -128,7 +128,8 @@ def test_shell_commands_quote_what_comes_from_the_config():
     fields = {field for command in commands for field in re.findall(r"(?<!{){([^{}]+)}", command)}
     quoted_where_they_are_made = {"params.init_from", "params.results"}
     assert {field for field in fields if not field.endswith(":q")} == {
-        "resources.gpu", "resources.nodes", "params.code", "resources.checkpoint_minutes", *quoted_where_they_are_made,
+        "threads", "resources.gpu", "resources.nodes", "params.code", "resources.checkpoint_minutes",
+        *quoted_where_they_are_made,
     }  # fmt: skip
 
 

@@ -57,7 +57,8 @@ rule train:
         export PYTHONSAFEPATH=1
         launcher=python
         if [ {resources.nodes} -gt 1 ]; then
-            launcher="srun --nodes {resources.nodes} --ntasks {resources.nodes} --ntasks-per-node 1 torchrun \
+            launcher="srun --nodes {resources.nodes} --ntasks {resources.nodes} --ntasks-per-node 1 \
+                --cpus-per-task {threads} torchrun \
                 --nnodes {resources.nodes} --nproc-per-node $(({resources.gpu} / {resources.nodes})) \
                 --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):$((29500 + SLURM_JOB_ID % 1000))"
         elif [ {resources.gpu} -gt 1 ]; then

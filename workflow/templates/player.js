@@ -5,7 +5,8 @@ const all = [...document.querySelectorAll(".sample")];
 const audioOf = sample => sample.querySelector("audio");
 const isPlayable = sample => audioOf(sample) && !sample.hidden;
 const names = [...new Set(all.map(sample => sample.dataset.system))];
-let current = null;
+const isBlind = prompt => document.body.classList.contains("blind") && !prompt.classList.contains("revealed");
+let current = null, place = 0; // the sample that was heard last, and where in the music
 
 // ---- Time: seconds of the music, from the first onset of the piano roll ----
 
@@ -18,6 +19,8 @@ function moveTo(sample, seconds) {
 }
 
 function showPlayhead(sample) {
+  const isOver = timeOf(sample) > Number(sample.dataset.end) - 0.1; // the others may be longer
+  if (sample === current && !isOver) place = timeOf(sample);
   const playhead = sample.querySelector(".playhead");
   playhead.style.left = Math.max(0, Math.min(100, 100 * timeOf(sample) / Number(sample.dataset.seconds))) + "%";
   if (!audioOf(sample).paused) requestAnimationFrame(() => showPlayhead(sample));
@@ -34,14 +37,14 @@ function choose(sample) {
   markText(sample);
 }
 
-// At the same place in time as the sample of the same description that was heard before it.
+// From `seconds` on; without them, where the sample of the same description was that was heard before it.
 function play(sample, seconds) {
-  const before = current;
-  if (seconds === undefined && before && before !== sample && before.closest(".prompt") === sample.closest(".prompt"))
-    seconds = timeOf(before);
+  const isSwitch = current && current !== sample && current.closest(".prompt") === sample.closest(".prompt");
+  const from = seconds ?? (isSwitch ? place : undefined);
   choose(sample);
-  if (seconds !== undefined) moveTo(sample, seconds);
+  if (from !== undefined) moveTo(sample, from);
   start(sample);
+  if (from !== undefined) place = from;
 }
 
 // A pause that comes before the audio is loaded is no error.
@@ -51,11 +54,14 @@ function start(sample) {
 
 for (const sample of all.filter(audioOf)) {
   const audio = audioOf(sample), roll = sample.querySelector(".roll");
+  let isSought = false; // by the player's own bar, before it plays
   audio.addEventListener("play", () => {
-    if (current !== sample) play(sample);
+    if (current !== sample) play(sample, isSought ? timeOf(sample) : undefined);
+    isSought = false;
     sample.querySelector(".playhead").style.visibility = "visible";
     showPlayhead(sample);
   });
+  audio.addEventListener("seeking", () => { isSought = sample !== current; });
   audio.addEventListener("seeked", () => showPlayhead(sample));
   roll.addEventListener("click", event => {
     const box = roll.getBoundingClientRect();
@@ -74,8 +80,10 @@ for (const button of document.querySelectorAll(".instruments button")) {
 }
 
 function markText(sample) {
-  for (const mark of sample.closest(".prompt").querySelectorAll("mark")) {
-    const item = [...sample.querySelectorAll(".instruments li")].find(li => li.dataset.name === mark.dataset.name);
+  const prompt = sample.closest(".prompt");
+  for (const mark of prompt.querySelectorAll("mark")) {
+    const items = isBlind(prompt) ? [] : [...sample.querySelectorAll(".instruments li")];
+    const item = items.find(li => li.dataset.name === mark.dataset.name);
     mark.classList.toggle("hit", Boolean(item) && item.classList.contains("hit"));
     mark.classList.toggle("missing", Boolean(item) && item.classList.contains("missing"));
     mark.title = item ? item.title : "";
@@ -126,56 +134,87 @@ for (const name of names) {
   picker.append(label);
 }
 
-function setBlind(isBlind) {
-  document.body.classList.toggle("blind", isBlind);
+function setBlind(blind) {
+  document.body.classList.toggle("blind", blind);
+  tried = right = 0;
+  settings.querySelector("output").value = "";
+  if (current) {
+    audioOf(current).pause();
+    current.classList.remove("current");
+    current = null;
+  }
+  const shown = prompts.find(prompt => !prompt.hidden);
+  history.replaceState(null, "", `#${shown.id}`); // without the name of a system
   for (const prompt of prompts) {
     const grid = prompt.querySelector(".samples"), inOrder = [...grid.children];
     inOrder.sort((a, b) => a.dataset.order - b.dataset.order);
-    if (isBlind)
+    if (blind)
       for (let i = inOrder.length - 1; i > 0; i--) {
         const j = Math.floor(Math.random() * (i + 1));
         [inOrder[i], inOrder[j]] = [inOrder[j], inOrder[i]];
       }
-    inOrder.forEach((sample, i) => { sample.querySelector("header").dataset.letter = String.fromCharCode(65 + i); });
     grid.append(...inOrder);
     prompt.classList.remove("revealed");
+    samplesOf(prompt).forEach((sample, i) => {
+      const letter = String.fromCharCode(65 + i);
+      sample.querySelector("header").dataset.letter = letter;
+      setLabel(sample, blind ? `Piece ${letter}` : sample.dataset.label);
+    });
+    prompt.querySelectorAll("mark").forEach(mark => { mark.className = mark.title = ""; });
   }
 }
+
+function setLabel(sample, label) {
+  for (const element of [sample, audioOf(sample)]) element?.setAttribute("aria-label", label);
+}
+
 let tried = 0, right = 0;
-settings.querySelector("[name=blind]").addEventListener("change", event => setBlind(event.target.checked));
+settings.querySelector("[name=blind]")?.addEventListener("change", event => setBlind(event.target.checked));
 document.addEventListener("click", event => {
   const button = event.target.closest(".guess");
   if (!button) return;
   const sample = button.closest(".sample"), isHuman = sample.dataset.human === "true";
   tried += 1;
   right += isHuman;
-  sample.closest(".prompt").classList.add("revealed");
+  const prompt = sample.closest(".prompt");
+  prompt.classList.add("revealed");
+  samplesOf(prompt).forEach(one => setLabel(one, one.dataset.label));
+  if (current?.closest(".prompt") === prompt) markText(current);
   settings.querySelector("output").value =
     `${isHuman ? "Right" : "No"}: that is ${sample.dataset.label}. ${right} of ${tried} right.`;
 });
 
 // ---- Keys ----
 
+// What has keys of its own keeps them, and so has the rest of the page.
+const OWN_KEYS = "input, select, button, a, audio, summary, [tabindex]";
+
 document.addEventListener("keydown", event => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, button, a, audio, summary")) return;
-  const prompt = prompts.find(one => !one.hidden), playable = samplesOf(prompt).filter(isPlayable);
-  if (!playable.length) return;
-  const at = playable.indexOf(current);
+  if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || event.target.closest(OWN_KEYS)) return;
+  const prompt = prompts.find(one => !one.hidden), box = prompt.getBoundingClientRect();
+  if (box.top > innerHeight || box.bottom < 0) return;
+  const samples = samplesOf(prompt), playable = samples.filter(isPlayable), at = playable.indexOf(current);
   const digit = "123456789".indexOf(event.key);
-  if (event.key === " ") {
+  if (event.key === "n") step(1);
+  else if (event.key === "p") step(-1);
+  else if (!playable.length) return;
+  else if (event.key === " ") {
     if (at < 0) play(playable[0]);
     else if (audioOf(current).paused) start(current);
     else audioOf(current).pause();
   } else if (event.key === "ArrowRight" && at >= 0) moveTo(current, timeOf(current) + 5);
   else if (event.key === "ArrowLeft" && at >= 0) moveTo(current, timeOf(current) - 5);
   else if (event.key === "ArrowDown") play(playable[(at + 1) % playable.length]);
-  else if (event.key === "ArrowUp") play(playable[(at - 1 + playable.length) % playable.length]);
-  else if (digit >= 0 && digit < playable.length) play(playable[digit]);
-  else if (event.key === "n") step(1);
-  else if (event.key === "p") step(-1);
+  else if (event.key === "ArrowUp") play(playable.at(at > 0 ? at - 1 : -1));
+  else if (digit >= 0 && playable.includes(samples[digit])) play(samples[digit]);
   else return;
   event.preventDefault();
   current?.scrollIntoView({block: "nearest"});
+});
+
+// After a click the keys are the player's again; who came by the keyboard stays where they are.
+document.addEventListener("click", event => {
+  if (event.detail) event.target.closest("#settings button, #settings input, .sample button")?.blur();
 });
 
 settings.hidden = false;

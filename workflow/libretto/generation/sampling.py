@@ -91,7 +91,7 @@ def sample(
     n_finished = sum(map(len, finished.values()))
     if n_finished:
         logger.info("resuming from %s: %d of %d pieces are sampled", folder, n_finished, n)
-    size = settings["batch_size"] or generator.batch_size(n, n_tokens)
+    size = settings["batch_size"] or (generator.batch_size(n, n_tokens) if n else 1)
     start = 0
     with tqdm(total=n, desc=name, unit="piece", initial=n_finished) as progress:
         while start < n:

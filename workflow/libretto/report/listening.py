@@ -294,5 +294,5 @@ def scores_of(scores: pd.DataFrame, system: str, index: int) -> list[tuple[str, 
         values = scores[(scores["system"] == system) & (scores["score"] == name)].set_index("index")["value"]
         if index in values.index:
             place = int((values > values[index]).sum()) + 1
-            found.append((heading, f"{values[index]:.2f}, place {place} of {len(values)}"))
+            found.append((heading, f"{values[index]:.2f}, rank {place} of this system's {len(values)}"))
     return found

@@ -24,6 +24,8 @@ FLATS = {
     "A-": "G#",
     "Bb": "A#",
     "B-": "A#",
+    "Cb": "B",
+    "C-": "B",
 }
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 # How well each pitch class fits a key (Krumhansl and Kessler, 1982).

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sysconfig
+from pathlib import Path
 
 from torch import nn
 
@@ -12,12 +14,15 @@ def compile_parts(model: nn.Module) -> None:
     """Fuse the small kernels of each transformer block, and those of the loss.
 
     Raises:
-        InputError: there is no C compiler, which torch.compile needs.
+        InputError: there is no C compiler, or no header of Python's, which torch.compile needs.
     """
-    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    missing = [] if os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang") else ["a C compiler (gcc)"]
+    missing += [] if header.exists() else [f"{header} (Debian: python3-dev)"]
+    if missing:
         raise InputError(
-            "torch.compile needs a C compiler on the node that trains: load a module with gcc, or set compile: false "
-            "in the variant's training"
+            f"torch.compile needs {' and '.join(missing)} on the node that trains: install it, load a module with it, "
+            "or set compile: false in the variant's training"
         )
     for part in model.compiled_parts():
         part.compile(dynamic=True)  # batches differ in length: one graph for all

@@ -80,7 +80,7 @@ def _loaded(files: Iterable[Path], sample_rate: int | None, threads: int) -> Ite
     with ThreadPoolExecutor(threads) as pool:  # threads are enough: reading and resampling release Python's lock
         for file in files:
             pending.append(pool.submit(load_audio, file, sample_rate))
-            if len(pending) > 2 * threads:
+            if len(pending) >= 2 * threads:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
