@@ -88,7 +88,8 @@ def test_two_nodes_train_as_one_does(through_slurm, cluster):
     nodes = ("--set-resources", *(f"train:{name}={value}" for name, value in resources.items()))
     path = checkout / "demo/experiment.yaml"
     experiment = yaml.safe_load(path.read_text())
-    experiment["variants"]["llama-1b"]["training"] |= {"batch_size": 2}  # a sequence for each
+    shorter = {"batch_size": 2, "max_steps": 10, "eval_steps": 5}  # a sequence for each
+    experiment["variants"]["llama-1b"]["training"] |= shorter
     path.write_text(yaml.safe_dump(experiment, sort_keys=False))
     logs = []
     for options in ((), nodes):
