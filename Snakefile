@@ -12,6 +12,9 @@ pathvars:
     run=f"results/{config['run']}",
 
 
+report: "workflow/captions/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/standins.smk"
 include: "workflow/rules/sources.smk"
