@@ -13,6 +13,7 @@ from libretto.scores.comparisons import COLUMNS
 
 CONFIG = {
     "unconditional": {"temperatures": [1.0]},
+    "systems": {},
     "variants": {
         "llama-1b": {"family": "llama", "base": "llama-1b", "init": "gaussian", "temperatures": [1.0]},
         "amt": {"family": "amt", "text_states": "last", "temperatures": [1, 1.3, 1.25]},
