@@ -91,4 +91,4 @@ format: env ## format the code
 	PATH="$(CURDIR)/.venv/bin:$$PATH" snakefmt Snakefile workflow # it calls the shfmt beside it
 
 clean: ## remove the demo's results
-	rm -rf results/demo results/standins
+	rm -rf results/demo results/standins/demo

@@ -32,7 +32,7 @@ def shorten(checkout: Path) -> None:
     """Make the demo's experiment in `checkout` a short one, for tests that ask whether and not how well it works."""
     path = checkout / "demo/experiment.yaml"
     experiment = yaml.safe_load(path.read_text())
-    experiment["standins"] = {"amt_steps": 40}
+    experiment["standins"] = {"amt-large": {"steps": 40}}
     for variant in experiment["variants"].values():
         variant["training"] |= {"max_steps": 50, "eval_steps": 25}
     experiment["sampling"]["max_new_tokens"] = 90

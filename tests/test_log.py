@@ -93,7 +93,7 @@ def test_read_only_results_are_refused_before_any_job(disk):
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     checkout = copy_checkout(disk.parent / "checkout")
     (checkout / "results").symlink_to(disk)
-    run = snakemake(checkout, "--cores", "1", "results/standins/train.json")
+    run = snakemake(checkout, "--cores", "1", "results/standins/demo/train.json")
     assert run.returncode == 1
     assert run.stdout.splitlines()[-1].startswith(f"Error: {disk}: Read-only file system; mount it writable")
     assert "Traceback" not in run.stdout

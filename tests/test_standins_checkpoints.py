@@ -11,19 +11,21 @@ from libretto.standins.checkpoints import SPECIAL_TOKENS, make_amt, make_llama
 from libretto.tokens.vocab import AUTOREGRESS, EMBEDDING_ROWS
 
 
+AMT = {"width": 64, "layers": 3, "context": 190, "pieces": 4, "batch_size": 8, "steps": 12}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The three checkpoints, made with few pieces and few steps."""
     folder = tmp_path_factory.mktemp("models")
     umask = os.umask(0o027)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "AMT_PIECES", 4)
         patch.setattr(checkpoints, "TEXT_CAPTIONS", 40)
         torch.set_num_threads(1)
-        make_amt(folder / "amt-large", seed=0, steps=12)
-        make_amt(folder / "again", seed=0, steps=12)
-        make_llama(folder / "llama-1b", "llama-1b", seed=0)
-        make_llama(folder / "llama-3b", "llama-3b", seed=0)
+        make_amt(folder / "amt-large", 0, AMT)
+        make_amt(folder / "again", 0, AMT)
+        make_llama(folder / "llama-1b", 0, {"width": 64, "layers": 2})
+        make_llama(folder / "llama-3b", 0, {"width": 72, "layers": 2})
     os.umask(umask)
     return folder
 
@@ -31,15 +33,15 @@ def folder(tmp_path_factory):
 def test_amt_is_a_gpt2_with_every_row(folder):
     model = AutoModelForCausalLM.from_pretrained(folder / "amt-large")
     assert isinstance(model, GPT2LMHeadModel)
-    assert model.transformer.wte.weight.shape == (EMBEDDING_ROWS, checkpoints.AMT_WIDTH)
+    assert model.transformer.wte.weight.shape == (EMBEDDING_ROWS, 64)
     assert model.lm_head.weight.data_ptr() == model.transformer.wte.weight.data_ptr()
-    assert model.config.n_positions == checkpoints.AMT_CONTEXT
+    assert model.config.n_positions == 190
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def test_amt_prefers_rows_that_occur(folder):
     model = AutoModelForCausalLM.from_pretrained(folder / "amt-large").eval()
-    chunks = checkpoints._music_chunks(0)[:4]
+    chunks = checkpoints._music_chunks(0, 4, 190)[:4]
     used = torch.zeros(EMBEDDING_ROWS, dtype=torch.bool)
     used[chunks.unique()] = True
     with torch.no_grad():
@@ -56,10 +58,9 @@ def test_files_have_the_mode_that_the_umask_leaves(folder):
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()} == {0o640}
 
 
-def test_chunks_begin_with_the_start_token_and_time_zero(monkeypatch):
-    monkeypatch.setattr(checkpoints, "AMT_PIECES", 1)
-    chunks = checkpoints._music_chunks(5)
-    assert chunks.shape[1] == checkpoints.AMT_CONTEXT == 1 + 63 * 3
+def test_chunks_begin_with_the_start_token_and_time_zero():
+    chunks = checkpoints._music_chunks(5, 1, 191)
+    assert chunks.shape[1] == 1 + 63 * 3
     assert (chunks[:, 0] == AUTOREGRESS).all()
     assert (chunks[:, 1] == 0).all()
 

@@ -67,7 +67,7 @@ def main() -> None:
         rows = {"lmd_id": [str(i) for i in range(len(captions))], "caption": captions}
         rows["chunks"] = [[music[i][1].tolist()] for i in range(len(captions))]
         pq.write_table(pa.table(rows, CHUNKS), f"{folder}/train.parquet")
-        make_llama(f"{folder}/llama", "llama-1b", 0)
+        make_llama(f"{folder}/llama", 0, {"width": 64, "layers": 2})
         prompter = Prompter(load_tokenizer(f"{folder}/llama"), "llama", TEXT)
         songs = load_split(f"{folder}/train.parquet", f"{folder}/cache")
         without, with_thread = (

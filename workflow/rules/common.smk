@@ -5,7 +5,7 @@ import os
 import re
 import sys
 
-from libretto.config.sources import check_sources, source_path, uses_standins
+from libretto.config.sources import STANDINS, check_sources, source_path, uses_standins
 from libretto.config.systems import FAD_REFERENCE, systems
 from libretto.failures import failures
 from libretto.provenance.code_hash import code_hash
@@ -29,7 +29,7 @@ os.environ.update(
     PYTHONHASHSEED="0",
 )
 
-if uses_standins(config):  # they run on the CPU, on any machine: the demo's table must be the same everywhere
+if uses_standins(config) and not config["standins"]["gpu"]:
     os.environ.update(CUDA_VISIBLE_DEVICES="")
 
 SYSTEMS = checked(systems, config)  # the table's rows

@@ -1,7 +1,7 @@
 """Before days of GPU time, minutes of it: `snakemake preflight` says what a run will take and what would stop it."""
 
 from libretto.config.jobs import preflight_models, preflight_sampling, preflight_training, used_sources
-from libretto.config.sources import STANDINS, download_urls, source_problems, unreachable_hosts
+from libretto.config.sources import download_urls, source_problems, unreachable_hosts
 from libretto.disk import free_bytes
 
 # Speed does not depend on the temperature: one system of each model.

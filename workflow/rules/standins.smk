@@ -1,14 +1,16 @@
-"""The demo's own sources, made where a `path:` of the config names them: a composed corpus and tiny base checkpoints."""
+"""Sources of the project's own, made where a `path:` of the config names them: a composed corpus and tiny checkpoints."""
+
+STANDINS_FOLDER = STANDINS + config["standins"]["name"]
 
 
 rule compose_corpus:
     output:
-        archive="results/standins/lmd_full.tar.gz",
-        captions="results/standins/train.json",
+        archive=f"{STANDINS_FOLDER}/lmd_full.tar.gz",
+        captions=f"{STANDINS_FOLDER}/train.json",
     log:
-        "results/standins/logs/compose_corpus.log",
+        f"{STANDINS_FOLDER}/logs/compose_corpus.log",
     benchmark:
-        "results/standins/benchmarks/compose_corpus.tsv"
+        f"{STANDINS_FOLDER}/benchmarks/compose_corpus.tsv"
     conda:
         "../../envs/data.yaml"
     threads: 1
@@ -20,18 +22,18 @@ rule compose_corpus:
         seed=lookup(within=config, dpath="standins/seed"),
         code=code("compose_corpus.py"),
     message:
-        "Composing the demo's songs"
+        "Composing songs"
     script:
         "../scripts/compose_corpus.py"
 
 
 rule make_amt:
     output:
-        model=directory("results/standins/models/amt-large"),
+        model=directory(f"{STANDINS_FOLDER}/models/amt-large"),
     log:
-        "results/standins/logs/make_amt.log",
+        f"{STANDINS_FOLDER}/logs/make_amt.log",
     benchmark:
-        "results/standins/benchmarks/make_amt.tsv"
+        f"{STANDINS_FOLDER}/benchmarks/make_amt.tsv"
     conda:
         "../../envs/models.yaml"
     threads: 1
@@ -40,7 +42,7 @@ rule make_amt:
         runtime=20,
     params:
         seed=lookup(within=config, dpath="standins/seed"),
-        steps=lookup(within=config, dpath="standins/amt_steps"),
+        size=lookup(within=config, dpath="standins/amt-large"),
         code=code("make_amt.py"),
     message:
         "Training a tiny stand-in for AMT-Large"
@@ -50,11 +52,11 @@ rule make_amt:
 
 rule make_llama:
     output:
-        model=directory("results/standins/models/{llama}"),
+        model=directory(f"{STANDINS_FOLDER}/models/{{llama}}"),
     log:
-        "results/standins/logs/make_{llama}.log",
+        f"{STANDINS_FOLDER}/logs/make_{{llama}}.log",
     benchmark:
-        "results/standins/benchmarks/make_{llama}.tsv"
+        f"{STANDINS_FOLDER}/benchmarks/make_{{llama}}.tsv"
     wildcard_constraints:
         llama="llama-1b|llama-3b",
     conda:
@@ -65,6 +67,7 @@ rule make_llama:
         runtime=10,
     params:
         seed=lookup(within=config, dpath="standins/seed"),
+        size=lambda wildcards: config["standins"][wildcards.llama],
         code=code("make_llama.py"),
     message:
         "Making a tiny stand-in for {wildcards.llama}"

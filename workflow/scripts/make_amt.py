@@ -4,5 +4,5 @@ from libretto.log import start_log
 from libretto.standins.checkpoints import make_amt
 
 log = start_log(snakemake.log[0])
-loss = make_amt(snakemake.output.model, snakemake.params.seed, snakemake.params.steps)
+loss = make_amt(snakemake.output.model, snakemake.params.seed, snakemake.params.size)
 log.info("loss of the last steps: %.3f nats a token", loss)

@@ -4,4 +4,4 @@ from libretto.log import start_log
 from libretto.standins.checkpoints import make_llama
 
 start_log(snakemake.log[0])
-make_llama(snakemake.output.model, snakemake.wildcards.llama, snakemake.params.seed)
+make_llama(snakemake.output.model, snakemake.params.seed, snakemake.params.size)

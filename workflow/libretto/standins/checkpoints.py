@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -27,11 +28,6 @@ from libretto.tokens.vocab import (
     TOKENS_PER_EVENT,
 )
 
-AMT_CONTEXT = 190
-AMT_WIDTH = 64
-AMT_PIECES = 400
-AMT_BATCH = 8
-
 TEXT_VOCABULARY = 2000
 TEXT_CAPTIONS = 400
 # Llama 3's special tokens, of which it has 256 with the reserved ones; they follow the text vocabulary.
@@ -47,8 +43,7 @@ _PRE_TOKENS = "|".join(
         *(r" ?[^\s\p{L}\p{N}]+[\r\n]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"),
     )
 )
-# Width, layers, heads, key-value heads. Deeper or wider ones learn less in the demo's minutes.
-LLAMA_SHAPES = {"llama-1b": (64, 2, 4, 2), "llama-3b": (72, 2, 4, 2)}
+HEADS, KV_HEADS = 4, 2
 # What random attention and MLPs add to the embeddings is noise until they have learned something: they start quiet.
 LLAMA_RESIDUAL_SCALE = 0.2
 LLAMA_ROPE = {
@@ -57,24 +52,24 @@ LLAMA_ROPE = {
 }
 
 
-def make_amt(folder: str | Path, seed: int, steps: int) -> float:
+def make_amt(folder: str | Path, seed: int, size: Mapping[str, int]) -> float:
     """Save a small GPT-2 with AMT's vocabulary, trained for a short while on pieces that are not in the corpus.
 
     Args:
         folder: where `from_pretrained` will find it.
         seed: of the pieces, the weights and the order of training.
-        steps: how many updates.
+        size: `width`, `layers` and `context` of the model; `pieces`, `batch_size` and `steps` of its training.
 
     Returns:
         The loss of the last steps, in nats a token.
     """
     torch.manual_seed(seed)
-    chunks = _music_chunks(seed)
+    chunks, steps = _music_chunks(seed, size["pieces"], size["context"]), size["steps"]
     used, compact = torch.unique(chunks, return_inverse=True)
     # With 55,030 rows a step takes a second on a CPU. So only the rows that occur are trained, with one more that
     # stands for all the others and is weighted by their number: they, too, learn to be improbable.
     unused = EMBEDDING_ROWS - len(used)
-    model = GPT2LMHeadModel(_amt_config(len(used) + 1))
+    model = GPT2LMHeadModel(_amt_config(len(used) + 1, size))
     _give_a_start(model, used)
     bias = torch.zeros(len(used) + 1)
     bias[-1] = math.log(unused)
@@ -83,7 +78,7 @@ def make_amt(folder: str | Path, seed: int, steps: int) -> float:
     losses = []
     model.train()
     for _ in tqdm(range(steps), desc="training the stand-in AMT", mininterval=5):
-        batch = compact[torch.randint(len(compact), (AMT_BATCH,))]
+        batch = compact[torch.randint(len(compact), (size["batch_size"],))]
         logits = model(batch).logits[:, :-1] + bias
         loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
         optimizer.zero_grad()
@@ -97,13 +92,13 @@ def make_amt(folder: str | Path, seed: int, steps: int) -> float:
     return sum(losses[-20:]) / 20
 
 
-def _amt_config(rows: int) -> GPT2Config:
+def _amt_config(rows: int, size: Mapping[str, int]) -> GPT2Config:
     return GPT2Config(
         vocab_size=rows,
-        n_positions=AMT_CONTEXT,
-        n_embd=AMT_WIDTH,
-        n_layer=3,
-        n_head=4,
+        n_positions=size["context"],
+        n_embd=size["width"],
+        n_layer=size["layers"],
+        n_head=HEADS,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
@@ -112,11 +107,11 @@ def _amt_config(rows: int) -> GPT2Config:
     )
 
 
-def _music_chunks(seed: int) -> torch.Tensor:
-    """int64 [chunks, 190]: AUTOREGRESS and 63 events, times relative to the first."""
-    events = (AMT_CONTEXT - 1) // TOKENS_PER_EVENT
+def _music_chunks(seed: int, pieces: int, context: int) -> torch.Tensor:
+    """int64 [chunks, T]: AUTOREGRESS and as many events as `context` holds, times relative to the first."""
+    events = (context - 1) // TOKENS_PER_EVENT
     chunks = []
-    for number in range(AMT_PIECES):
+    for number in range(pieces):
         tokens = torch.tensor(_events(compose(random.Random(f"amt/{seed}/{number}"))))
         for chunk in tokens[: len(tokens) // events * events].view(-1, events, TOKENS_PER_EVENT):
             times = chunk[:, 0] - chunk[0, 0]
@@ -146,51 +141,54 @@ def _give_a_start(model: GPT2LMHeadModel, used: torch.Tensor) -> None:
     """
     kinds = torch.bucketize(used, torch.tensor([DURATION_OFFSET, NOTE_OFFSET]), right=True)
     offsets = torch.tensor([TIME_OFFSET, DURATION_OFFSET, 0])
-    directions = 1.6 * torch.linalg.qr(torch.randn(AMT_WIDTH, TOKENS_PER_EVENT))[0].T
-    ticks = _waves(used - offsets[kinds], shortest=4, longest=2 * MAX_TIME) * (kinds < 2)[:, None]
-    places = torch.arange(AMT_CONTEXT)
+    width = model.config.n_embd
+    directions = 1.6 * torch.linalg.qr(torch.randn(width, TOKENS_PER_EVENT))[0].T
+    ticks = _waves(used - offsets[kinds], width, shortest=4, longest=2 * MAX_TIME) * (kinds < 2)[:, None]
+    places = torch.arange(model.config.n_positions)
+    waves = _waves(places, width, shortest=3, longest=300)
     with torch.no_grad():
         model.transformer.wte.weight[:-1] += ticks + directions[kinds]
-        model.transformer.wpe.weight += _waves(places, shortest=3, longest=300) + directions[places % TOKENS_PER_EVENT]
+        model.transformer.wpe.weight += waves + directions[places % TOKENS_PER_EVENT]
 
 
-def _waves(numbers: torch.Tensor, shortest: float, longest: float) -> torch.Tensor:
+def _waves(numbers: torch.Tensor, width: int, shortest: float, longest: float) -> torch.Tensor:
     """float32 [numbers, width]: small sines and cosines of periods between `shortest` and `longest`."""
-    periods = torch.logspace(math.log10(shortest), math.log10(longest), AMT_WIDTH // 2)
+    periods = torch.logspace(math.log10(shortest), math.log10(longest), width // 2)
     angles = 2 * math.pi * numbers[:, None] / periods
     return 0.15 * torch.cat((angles.sin(), angles.cos()), dim=1)
 
 
 def _all_rows(model: GPT2LMHeadModel, used: torch.Tensor) -> GPT2LMHeadModel:
     """The same model with a row for every token of AMT's embedding."""
-    full = GPT2LMHeadModel(_amt_config(EMBEDDING_ROWS))
-    weights = model.state_dict()
+    weights, config = model.state_dict(), model.config
+    size = {"context": config.n_positions, "width": config.n_embd, "layers": config.n_layer}
+    full = GPT2LMHeadModel(_amt_config(EMBEDDING_ROWS, size))
     rows = weights["transformer.wte.weight"]
-    every = rows[-1] + 0.002 * torch.randn(EMBEDDING_ROWS, AMT_WIDTH)
+    every = rows[-1] + 0.002 * torch.randn(EMBEDDING_ROWS, config.n_embd)
     every[used] = rows[:-1]
     weights["transformer.wte.weight"] = weights["lm_head.weight"] = every
     full.load_state_dict(weights)
     return full
 
 
-def make_llama(folder: str | Path, name: str, seed: int) -> None:
+def make_llama(folder: str | Path, seed: int, size: Mapping[str, int]) -> None:
     """Save a small Llama 3.2 with random weights in bfloat16, as the real one is stored, and its tokenizer.
 
     Args:
         folder: where `from_pretrained` will find both.
-        name: `llama-1b` or `llama-3b`, which decides the shape.
         seed: of the weights and of the captions that the tokenizer is trained on.
+        size: `width` and `layers`.
     """
     tokenizer = _text_tokenizer(seed)
-    width, layers, heads, kv_heads = LLAMA_SHAPES[name]
+    width = size["width"]
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
         intermediate_size=4 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
+        num_hidden_layers=size["layers"],
+        num_attention_heads=HEADS,
+        num_key_value_heads=KV_HEADS,
         max_position_embeddings=131_072,
         rope_parameters=LLAMA_ROPE,
         rms_norm_eps=1e-5,
