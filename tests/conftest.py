@@ -161,7 +161,7 @@ def variant_settings(family: str, **training) -> dict:
         **training,
     }
     kind = {"text_states": "weighted"} if family == "amt" else {"init": "gaussian"}
-    return {"family": family, **kind, "training": settings}
+    return {"family": family, **kind, "descriptions": "own", "training": settings}
 
 
 @pytest.fixture(params=["amt", "llama"])

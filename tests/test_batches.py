@@ -179,3 +179,16 @@ def test_random_descriptions_are_all_of_other_songs():
     assert len({tuple(derangement(7, seed)) for seed in range(50)}) > 40
     with pytest.raises(InputError):
         derangement(1, 0)
+
+
+def test_shuffled_descriptions_are_another_songs_each(songs, tokenizer):
+    prompter = Prompter(tokenizer, "amt", TEXT)
+    own, shuffled = (TrainingChunks(songs, 60, prompter, 0.0, 3, is_shuffled) for is_shuffled in (False, True))
+    n = len(songs)
+    captions = [own[i][0] for i in range(n)]
+    given = [shuffled[i][0] for i in range(2 * n)]
+    assert sorted(given[:n]) == sorted(captions)
+    assert given[:n] == given[n:]  # the same wrong one in each epoch
+    assert given[:n] == [captions[other] for other in shuffled.described]
+    assert all(index != other for index, other in enumerate(shuffled.described))
+    assert all(np.array_equal(own[i][1], shuffled[i][1]) for i in range(n))

@@ -39,7 +39,7 @@ rule make_amt:
     threads: 1
     resources:
         mem_mb=3000,
-        runtime=20,
+        runtime=60,
     params:
         seed=lookup(within=config, dpath="standins/seed"),
         size=lookup(within=config, dpath="standins/amt-large"),

@@ -58,24 +58,20 @@ def train_or_take_result(args):
 
 def run_training(args, settings, folder):
     """Train, or resume the training; returns the log."""
-    variant_settings, training, text = settings["variant"], settings["variant"]["training"], settings["text"]
+    variant_settings, text, seed = (settings[key] for key in ("variant", "text", "seed"))
+    training = variant_settings["training"]
     if torch.cuda.is_available():
         torch.cuda.set_device(args.local_rank)  # before anything is put on a GPU
-    torch.manual_seed(settings["seed"])
+    torch.manual_seed(seed)
     model = base_model(variant_settings, args.base, args.text_model, args.init_from)
     variant = make_variant(model, variant_settings, text, args.text_model, select_device())
     cache = str(folder / "splits")
-    train_set = TrainingChunks(
-        load_split(args.train, cache),
-        training["max_steps"] * training["batch_size"],
-        variant.prompter,
-        text["description_dropout"],
-        settings["seed"],
-    )
+    n_items, dropout = training["max_steps"] * training["batch_size"], text["description_dropout"]
+    shuffled = variant_settings["descriptions"] == "shuffled"
+    train_set = TrainingChunks(load_split(args.train, cache), n_items, variant.prompter, dropout, seed, shuffled)
     valid_set = MiddleChunks(load_split(args.valid, cache), variant.prompter)
-    seed, minutes = settings["seed"], args.checkpoint_minutes
     may_diverge = args.model is None  # in a search, that is a result too
-    return train(variant, train_set, valid_set, training, seed, folder, minutes, may_diverge)
+    return train(variant, train_set, valid_set, training, seed, folder, args.checkpoint_minutes, may_diverge)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ def systems(config: dict) -> dict[str, System]:
 
 
 def _label(variant: dict) -> str:
+    control = ", shuffled descriptions" if variant.get("descriptions") == "shuffled" else ""
     if variant["family"] == "amt":
-        return f"{'w/' if variant['text_states'] == 'weighted' else 'w/o'} weighted Llama states"
+        return f"{'w/' if variant['text_states'] == 'weighted' else 'w/o'} weighted Llama states{control}"
     size = variant["base"].rpartition("-")[2].upper()
-    return f"{size} {'w/' if variant['init'] == 'amt' else 'w/o'} AMT embed init"
+    return f"{size} {'w/' if variant['init'] == 'amt' else 'w/o'} AMT embed init{control}"

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from libretto.data.middle import middle_chunk
 from libretto.models import IGNORED
 from libretto.models.prompts import Prompter
+from libretto.seeds import derangement, stable_seed
 from libretto.tokens import vocab
 
 
@@ -32,10 +33,13 @@ def load_split(path: str, cache: str):
     return datasets.Dataset.from_parquet(path, cache_dir=cache).with_format("arrow")
 
 
-def read_song(songs, index: int, pick: Callable[[Sequence], Any]) -> tuple[str, np.ndarray]:
-    """The caption of song `index` and the chunk that `pick` selects, uint16 from the start token on."""
+def read_song(
+    songs, index: int, pick: Callable[[Sequence], Any], described: Sequence[int] | None = None
+) -> tuple[str, np.ndarray]:
+    """The caption of song `index`, or of song `described[index]`, and the chunk that `pick` selects: uint16 tokens."""
     row = songs[index]
-    return row["caption"][0].as_py(), pick(row["chunks"][0]).values.to_numpy()
+    texts = row if described is None else songs[described[index]]
+    return texts["caption"][0].as_py(), pick(row["chunks"][0]).values.to_numpy()
 
 
 class TrainingChunks(Dataset):
@@ -47,14 +51,16 @@ class TrainingChunks(Dataset):
         prompter: makes the prompts.
         dropout: share of the items that lose their description.
         seed: of the draw.
+        shuffled: whether each song has the description of another one.
     """
 
-    def __init__(self, songs, n_items: int, prompter: Prompter, dropout: float, seed: int):
+    def __init__(self, songs, n_items: int, prompter: Prompter, dropout: float, seed: int, shuffled: bool = False):
         self.songs = songs
         self.n_items = n_items
         self.prompter = prompter
         self.dropout = dropout
         self.seed = seed
+        self.described = derangement(len(songs), stable_seed(seed, "descriptions")) if shuffled else None
         self.n_ahead = 2  # batches that a thread prepares
         self._thread = ThreadPoolExecutor(1)
         self._previous: int | None = None  # the first item of the batch before
@@ -83,7 +89,7 @@ class TrainingChunks(Dataset):
 
     def __getitem__(self, item: int) -> tuple[list[int], np.ndarray]:
         epoch, index = divmod(item, len(self.songs))
-        caption, chunk = read_song(self.songs, index, lambda chunks: chunks[epoch % len(chunks)])
+        caption, chunk = read_song(self.songs, index, lambda chunks: chunks[epoch % len(chunks)], self.described)
         dropped = random.Random(f"{self.seed}/{epoch}/{index}").random() < self.dropout
         return self.prompter(None if dropped else caption), chunk
 
@@ -106,9 +112,7 @@ class MiddleChunks(Dataset):
         return len(self.songs)
 
     def __getitem__(self, index: int) -> tuple[list[int], np.ndarray]:
-        caption, chunk = read_song(self.songs, index, middle_chunk)
-        if self.described is not None:
-            caption = self.songs[self.described[index]]["caption"][0].as_py()
+        caption, chunk = read_song(self.songs, index, middle_chunk, self.described)
         return self.prompter(caption), chunk
 
 
