@@ -10,7 +10,6 @@ from libretto.standins import checkpoints
 from libretto.standins.checkpoints import SPECIAL_TOKENS, make_amt, make_llama
 from libretto.tokens.vocab import AUTOREGRESS, EMBEDDING_ROWS
 
-
 AMT = {"width": 64, "layers": 3, "context": 190, "pieces": 4, "batch_size": 8, "steps": 12}
 
 

@@ -46,7 +46,7 @@ rule embed_fad:
     benchmark:
         "<run>/benchmarks/embed_fad/{system}.tsv"
     wildcard_constraints:
-        system=one_of([*SAMPLED, FAD_REFERENCE.name]),
+        system=one_of([*WITH_FAD, FAD_REFERENCE.name]),
     conda:
         "../../envs/audio.yaml"
     # As many read and resample clips as keep up with a GPU.

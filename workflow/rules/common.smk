@@ -34,8 +34,8 @@ if uses_standins(config) and not config["standins"]["gpu"]:
 
 SYSTEMS = checked(systems, config)  # the table's rows
 ALL_SYSTEMS = SYSTEMS | {FAD_REFERENCE.name: FAD_REFERENCE}
-SAMPLED = [name for name, system in SYSTEMS.items() if system.is_sampled]
-GENERATED = [name for name in SAMPLED if SYSTEMS[name].kind != "outside"]
+WITH_FAD = [name for name, system in SYSTEMS.items() if system.has_fad]
+GENERATED = [name for name, system in SYSTEMS.items() if system.temperature is not None]
 
 
 def one_of(names):

@@ -48,7 +48,7 @@ rule ground_truth_samples:
     benchmark:
         "<run>/benchmarks/ground_truth_samples/{system}.tsv"
     wildcard_constraints:
-        system=one_of(name for name in ALL_SYSTEMS if name not in SAMPLED),
+        system=one_of(name for name in ALL_SYSTEMS if name not in WITH_FAD),
     conda:
         "../../envs/data.yaml"
     threads: 1
@@ -77,7 +77,7 @@ rule outside_samples:
     benchmark:
         "<run>/benchmarks/outside_samples/{system}.tsv"
     wildcard_constraints:
-        system=one_of(config["systems"]),
+        system=one_of(name for name, system in SYSTEMS.items() if system.kind == "outside"),
     conda:
         "../../envs/data.yaml"
     threads: 1

@@ -4,6 +4,38 @@ from libretto.config.jobs import scored_files
 from libretto.config.systems import GROUND_TRUTH
 
 
+rule control_samples:
+    input:
+        pairs="<run>/data/pairs.parquet",
+        train="<run>/data/splits/train.parquet",
+        test="<run>/data/splits/test.parquet",
+    output:
+        tokens="<run>/samples/{system}/tokens.parquet",
+        midi=directory("<run>/samples/{system}/midi"),
+    log:
+        "<run>/logs/control_samples/{system}.log",
+    benchmark:
+        "<run>/benchmarks/control_samples/{system}.tsv"
+    wildcard_constraints:
+        system=one_of(name for name, system in SYSTEMS.items() if system.kind == "control"),
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        control=lambda wildcards: config["systems"][wildcards.system]["control"],
+        share=lambda wildcards: config["systems"][wildcards.system]["share"],
+        n=config["sampling"]["n"],
+        seed=config["seed"],
+        code=code("control_samples.py"),
+    message:
+        "Control {wildcards.system}"
+    script:
+        "../scripts/control_samples.py"
+
+
 rule score:
     input:
         unpack(lambda wildcards: scored_files(config, SYSTEMS[wildcards.system], "<run>")),

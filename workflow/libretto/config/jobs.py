@@ -172,9 +172,9 @@ def outside_files(config: dict, name: str) -> list[str]:
 
 
 def sampling_settings(config: dict, system: System) -> dict:
-    """The section `sampling`, with what the system's variant, or `unconditional`, has of its own."""
+    """The section `sampling`, with what the system's variant, or `unconditional`, and the system have of their own."""
     own = config["variants"][system.variant] if system.variant else config["unconditional"]
-    return config["sampling"] | own.get("sampling", {})
+    return config["sampling"] | own.get("sampling", {}) | system.sampling
 
 
 def composed_prompts(config: dict) -> list[str]:
@@ -197,7 +197,7 @@ def composed_prompts(config: dict) -> list[str]:
 def scored_files(config: dict, system: System, run: str) -> dict[str, str]:
     """What a system's scores need beside its samples and its audio: not every row of Table 3 has every score."""
     files = {}
-    if system.is_sampled:
+    if system.has_fad:
         files["fad"] = f"{run}/embeddings/{system.name}/fad.parquet"
         files["fad_reference"] = f"{run}/embeddings/{FAD_REFERENCE.name}/fad.parquet"
     if system.variant is not None:

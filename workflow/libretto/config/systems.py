@@ -1,7 +1,8 @@
 """The systems: the rows of the results table, from the config (paper, Table 3), and FAD's reference set."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from libretto.errors import InputError
@@ -10,7 +11,7 @@ GROUND_TRUTH = "ground-truth"
 RANDOM_TEXT = "ground-truth-random-text"
 UNCONDITIONAL = "amt-unconditional"
 
-Kind = Literal["ground-truth", "random-text", "unconditional", "variant", "outside", "fad-reference"]
+Kind = Literal["ground-truth", "random-text", "unconditional", "variant", "outside", "control", "fad-reference"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class System:
             variant's name if several variants would have the same.
         variant: the config's name of the trained variant; None for a baseline.
         temperature: of sampling; None if this run samples nothing.
+        sampling: what it has instead of its variant's section `sampling`.
     """
 
     name: str
@@ -33,11 +35,17 @@ class System:
     label: str
     variant: str | None = None
     temperature: float | None = None
+    sampling: Mapping = field(default_factory=dict, hash=False)
 
     @property
     def is_sampled(self) -> bool:
-        """True if a model made the music: then FAD compares it with the ground truth."""
+        """True if a model made the music."""
         return self.kind in ("unconditional", "variant", "outside")
+
+    @property
+    def has_fad(self) -> bool:
+        """True unless its music is the ground truth's, with which FAD compares."""
+        return self.is_sampled or self.kind == "control"
 
     @property
     def split(self) -> str:
@@ -72,7 +80,7 @@ def systems(config: dict) -> dict[str, System]:
                 for t in variant["temperatures"]:
                     rows.append(System(f"{name}-t{float(t)}", "variant", group, labels[name], name, t))
     for name, entry in config["systems"].items():
-        rows.append(System(name, "outside", "Other systems", entry.get("label", name)))
+        rows.append(_further(name, entry, config))
     names = [row.name for row in rows]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise InputError(
@@ -80,6 +88,18 @@ def systems(config: dict) -> dict[str, System]:
             "entry of systems, or name each temperature once"
         )
     return {row.name: row for row in rows}
+
+
+def _further(name: str, entry: dict, config: dict) -> System:
+    group, label = "Other systems", entry.get("label", name)
+    if "variant" not in entry:
+        return System(name, "outside" if "midi" in entry else "control", group, label)
+    if entry["variant"] not in config["variants"]:
+        raise InputError(
+            f"config, systems.{name}.variant: there is no variant {entry['variant']}; there are: "
+            f"{', '.join(config['variants'])}"
+        )
+    return System(name, "variant", group, label, entry["variant"], entry["temperature"], entry.get("sampling", {}))
 
 
 def _label(variant: dict) -> str:
