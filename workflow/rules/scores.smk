@@ -36,10 +36,37 @@ rule control_samples:
         "../scripts/control_samples.py"
 
 
+rule copied:
+    input:
+        tokens="<run>/samples/{system}/tokens.parquet",
+        train="<run>/data/splits/train.parquet",
+    output:
+        shares="<run>/metrics/copied/{system}.json",
+    log:
+        "<run>/logs/copied/{system}.log",
+    benchmark:
+        "<run>/benchmarks/copied/{system}.tsv"
+    wildcard_constraints:
+        system=one_of(SYSTEMS),
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=code("copied.py"),
+    message:
+        "What {wildcards.system} copied"
+    script:
+        "../scripts/copied.py"
+
+
 rule score:
     input:
         unpack(lambda wildcards: scored_files(config, SYSTEMS[wildcards.system], "<run>")),
         tokens="<run>/samples/{system}/tokens.parquet",
+        copied="<run>/metrics/copied/{system}.json",
         ground_truth=f"<run>/samples/{GROUND_TRUTH}/tokens.parquet",
         pairs="<run>/data/pairs.parquet",
         list=lambda wildcards: f"<run>/audio/{SYSTEMS[wildcards.system].heard_as}.csv",

@@ -45,6 +45,7 @@ scores["music_distance"] = music_distance(
     *({name: [*found[name].values()] for name in found} for found in (music, truth))
 )
 by_sample |= music
+by_sample["copied_share"] = {int(index): share for index, share in json.loads(Path(files.copied).read_text()).items()}
 gains = {"instrument_f1": instrument_f1_matrix(samples, summaries), "key_match": key_matrix(samples, keys)}
 details = {"seed": params.seed, "band": sorted(band)}
 if files.get("validation"):

@@ -73,6 +73,7 @@ def scores(embedding: str) -> tuple[Score, ...]:
         Score("Invalid events", "invalid_share", "invalid_share_sem", "lower", 3, False),
         Score("Crowded", "crowded_share", "crowded_share_sem", "lower", 3, False),
         Score("Short", "short_share", "short_share_sem", "lower", 3, False),
+        Score("Copied", "copied_share", "copied_share_sem", None, 3, False),
         Score("Onsets / sample", "onsets_per_sample", "onsets_per_sample_sem", None, 1, False),
         Score("Instr. precision", "instrument_precision", "instrument_precision_sem", "higher", 3, False),
         Score("Instr. recall", "instrument_recall", "instrument_recall_sem", "higher", 3, False),

@@ -39,7 +39,11 @@ METRICS = (
     *(f"{name}{suffix}" for name in NOTE_SCORES for suffix in ("", "_sem", "_low", "_high")),
     *("clap_low", "clap_high", "fad_infinity", "kad", "fad_floor", "instrument_f1_floor"),
     *(f"{name}_own_minus_others{suffix}" for name in ("instrument_f1", "clap", "key_match") for suffix in ("", "_p")),
-    *(f"{name}{suffix}" for name in (*MUSIC_SCORES, "key_match") for suffix in ("", "_sem", "_low", "_high")),
+    *(
+        f"{name}{suffix}"
+        for name in (*MUSIC_SCORES, "key_match", "copied_share")
+        for suffix in ("", "_sem", "_low", "_high")
+    ),
     "music_distance",
 )
 PAPER_COLUMNS = tuple(f"report_{name}" for name in METRICS[:6])

@@ -1,0 +1,13 @@
+"""Reads a system's samples and the training songs, finds how much of each sample is copied, writes it as JSON."""
+
+import json
+from pathlib import Path
+
+from libretto.log import start_log
+from libretto.scores.copied import copied_shares
+from libretto.tables import read_rows
+
+start_log(snakemake.log[0])
+samples = list(read_rows(snakemake.input.tokens, ["index", "tokens"]))
+shares = copied_shares(samples, snakemake.input.train)
+Path(snakemake.output.shares).write_text(json.dumps(shares, indent=1) + "\n")
