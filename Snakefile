@@ -27,6 +27,7 @@ include: "workflow/rules/scores.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/compose.smk"
 include: "workflow/rules/preflight.smk"
+include: "workflow/rules/study.smk"
 include: "workflow/rules/provenance.smk"
 
 

@@ -90,6 +90,6 @@ def test_the_plan_has_its_jobs_and_no_training_for_it(tmp_path):
     plans = [job_counts(dry_run(ROOT, *options)) for options in ((), ("--configfile", str(tmp_path / "own.yaml")))]
     more = plans[1] - plans[0]
     assert dict(more) == {
-        **{"outside_samples": 1, "render": 1, "embed_fad": 1, "embed_clap": 1, "score": 1},
-        "total": 5,
+        **{"outside_samples": 1, "render": 1, "embed_fad": 1, "embed_clap": 1, "copied": 1, "score": 1},
+        "total": 6,
     }

@@ -1,0 +1,47 @@
+"""The study, `snakemake --profile study study`: its page says what was planted and what the scores saw of it."""
+
+from libretto.config.systems import GROUND_TRUTH
+from libretto.report.study import study_roles
+
+# What the page lets hear, of the first description: the truth, a trained row of each family, and two controls.
+CLIPS = [GROUND_TRUTH, "amt-t1.0", "llama-3b-amt-t1.0", "amt-shuffled-t1.0", "wrong-all"]
+
+
+localrules:
+    study,
+
+
+rule study:
+    input:
+        table="<run>/table.csv",
+        logs=expand("<run>/train/{variant}/log.parquet", variant=config["variants"]),
+        weights=expand("<run>/train/{variant}/layer_weights.json", variant=WEIGHTED),
+        audio=expand("<run>/audio/{system}", system=CLIPS),
+        samples=f"<run>/samples/{GROUND_TRUTH}/tokens.parquet",
+        train="<run>/data/splits/train.parquet",
+        template=f"{TEMPLATES}/study.md",
+    output:
+        page="<run>/study.md",
+        folder=directory("<run>/study"),
+    log:
+        "<run>/logs/study.log",
+    benchmark:
+        "<run>/benchmarks/study.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        systems=[asdict(system) for system in SYSTEMS.values()],
+        roles=lambda wildcards: asdict(checked(study_roles, config, SYSTEMS)),
+        clips=CLIPS,
+        n=config["sampling"]["n"],
+        seed=config["seed"],
+        chunk_tokens=config["data"]["chunk_tokens"],
+        code=code("study.py"),
+    message:
+        "The study's page"
+    script:
+        "../scripts/study.py"

@@ -1,0 +1,57 @@
+"""Reads the study's table, layer weights, logs and audio, writes its page with three figures and five clips."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from libretto.config.systems import System
+from libretto.log import start_log
+from libretto.report.figures import save
+from libretto.report.study import (
+    Roles,
+    followers,
+    paper_ranks,
+    planted,
+    plot_against,
+    plot_own_and_others,
+    study_table,
+)
+from libretto.report.templates import render_template
+from libretto.tables import read_rows
+
+start_log(snakemake.log[0])
+files, params = snakemake.input, snakemake.params
+table = pd.read_csv(files.table)
+systems, roles = [System(**system) for system in params.systems], Roles(**params.roles)
+folder = Path(snakemake.output.folder)
+folder.mkdir()
+save(plot_own_and_others(table, systems), [folder / "descriptions.svg"])
+names = {"instrument F1": "instrument_f1", "key": "key_match", "FAD": "fad", "music, distance": "music_distance"}
+wrong = {"share of wrong instruments": {share: name for share, name in roles.wrong.items() if share}}
+save(plot_against(table, wrong, names), [folder / "wrong-instruments.svg"])
+varied = {"temperature": roles.temperatures, "guidance": roles.guidance}
+names = {"instrument F1": "instrument_f1", "key": "key_match", "FAD": "fad", "invalid events": "invalid_share"}
+save(plot_against(table, varied, names), [folder / "sampling.svg"])
+for audio, name in zip(files.audio, params.clips, strict=True):
+    shutil.copyfile(Path(audio) / "0000.flac", folder / f"{name}.flac")
+logs = {Path(path).parent.name: pd.read_parquet(path) for path in files.logs}
+page = render_template(
+    files.template,
+    findings=planted(table, roles),
+    followers=followers(table, systems, roles),
+    table=study_table(table, systems),
+    ranks=paper_ranks(table),
+    weights={Path(path).parent.name: json.loads(Path(path).read_text())["weights"] for path in files.weights},
+    losses={name: log["val_loss_music"].min() for name, log in logs.items()},
+    steps={name: int(log["step"].max()) for name, log in logs.items()},
+    minutes={name: log["seconds"].max() / 60 for name, log in logs.items()},
+    prompt=next(iter(read_rows(files.samples, ["prompt"])))["prompt"],
+    clips=params.clips,
+    roles=roles,
+    rows=table.set_index("system").to_dict("index"),
+    songs=len(pd.read_parquet(files.train, columns=["lmd_id"])),
+    **{key: params[key] for key in ("n", "seed", "chunk_tokens")},
+)
+Path(snakemake.output.page).write_text(page)
