@@ -244,6 +244,21 @@ def test_fold_is_the_same_function_for_any_client(make_tiny, tokenizer, tmp_path
     assert (settings.max_new_tokens, settings.eos_token_id) == (6, size + SEPARATOR)
 
 
+@torch.no_grad()
+def test_a_folded_model_of_others_is_read_again(make_tiny, tokenizer, tmp_path):
+    model = make_tiny("llama").model.eval()
+    model.fold().save_pretrained(tmp_path)
+    size = model.config.vocab_size
+    again = LlamaForTextToMusic.from_folded(tmp_path, size, torch.float32).eval()
+    ids = llama_ids(model)
+    torch.testing.assert_close(again(ids).logits, model(ids).logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(again.embed(ids), model.embed(ids))
+    with pytest.raises(
+        InputError, match=rf"vocabulary of {size + 55_030} is not {size + 1} text tokens and AMT's 55030"
+    ):
+        LlamaForTextToMusic.from_folded(tmp_path, size + 1, torch.float32)
+
+
 # ---- Both ----
 
 

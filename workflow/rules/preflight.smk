@@ -5,7 +5,9 @@ from libretto.config.sources import download_urls, source_problems, unreachable_
 from libretto.disk import free_bytes
 
 # Speed does not depend on the temperature: one system of each model.
-MEASURED = {system.variant: name for name, system in reversed(SYSTEMS.items()) if name in GENERATED}
+MEASURED = {
+    system.variant: name for name, system in reversed(SYSTEMS.items()) if name in GENERATED and not system.checkpoint
+}
 
 EMBEDDED = {"fad": FAD_EMBEDDING} | ({"clap": "clap"} if config["metrics"]["clap"] else {})
 
@@ -133,7 +135,7 @@ rule preflight_page:
         runtime=10,
     params:
         config=config,
-        systems=[asdict(SYSTEMS[name]) for name in GENERATED],
+        systems=[asdict(SYSTEMS[name]) for name in GENERATED if not SYSTEMS[name].checkpoint],
         # These change from call to call, so that the page is made each time.
         unreachable=lambda wildcards: unreachable_hosts(
             download_urls(config, used_sources(config), f"results/{config['run']}/sources")

@@ -93,6 +93,7 @@ def check_config(config: dict) -> None:
     models = config["sources"]["models"]
     used = {f"variants.{name}.{key}": variant.get(key) for name, variant in config["variants"].items() for key in
             ("base", "text_encoder", "init_from")}  # fmt: skip
+    used |= {f"systems.{name}.checkpoint": row.get("checkpoint") for name, row in config.get("systems", {}).items()}
     used["unconditional.base"] = config.get("unconditional", {}).get("base")
     for key, model in used.items():
         if model is not None and model not in models:

@@ -56,15 +56,19 @@ def point_settings(config: dict, name: str) -> dict:
 
 
 def generating_models(config: dict, system: System, run: str) -> dict[str, str]:
-    """A system's `model` and `text_model`, the Llama that reads its text; for AMT as published just the `model`."""
+    """A system's `model` and `text_model`, the Llama that reads its text; for models of others just the `model`."""
     if system.variant is None:
-        return {"model": source_path(config, config["unconditional"]["base"], f"{run}/sources")}
+        name = system.checkpoint or config["unconditional"]["base"]
+        return {"model": source_path(config, name, f"{run}/sources")}
     reader = source_path(config, _text_model(config, system.variant), f"{run}/sources")
     return {"model": f"{run}/train/{system.variant}/model", "text_model": reader}
 
 
 def generating_settings(config: dict, system: System) -> dict | None:
     """What sampling reads of a system's variant and of `text`; None for AMT as published, which reads no text."""
+    if system.checkpoint:
+        end = config["systems"][system.name]["prompt_end"]
+        return {"variant": None, "text": text_settings(config, "llama") | {"prompt_end": end}}
     if system.variant is None:
         return None
     variant = config["variants"][system.variant]
@@ -75,6 +79,7 @@ def generating_settings(config: dict, system: System) -> dict | None:
 def used_sources(config: dict) -> list[str]:
     """The sources that the experiment reads; the config may have others, such as weights of scores that are off."""
     models = [config["unconditional"]["base"]]
+    models += [entry["checkpoint"] for entry in config["systems"].values() if "checkpoint" in entry]
     for variant in config["variants"].values():
         models += [variant[key] for key in ("base", "text_encoder", "init_from") if key in variant]
     for embedding in (config["metrics"]["fad_embedding"], *(["clap"] if config["metrics"]["clap"] else [])):

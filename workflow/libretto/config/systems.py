@@ -11,7 +11,9 @@ GROUND_TRUTH = "ground-truth"
 RANDOM_TEXT = "ground-truth-random-text"
 UNCONDITIONAL = "amt-unconditional"
 
-Kind = Literal["ground-truth", "random-text", "unconditional", "variant", "outside", "control", "fad-reference"]
+Kind = Literal[
+    "ground-truth", "random-text", "unconditional", "variant", "checkpoint", "outside", "control", "fad-reference"
+]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class System:
         variant: the config's name of the trained variant; None for a baseline.
         temperature: of sampling; None if this run samples nothing.
         sampling: what it has instead of its variant's section `sampling`.
+        checkpoint: the config's name of the trained model that it samples; None for others.
     """
 
     name: str
@@ -36,11 +39,12 @@ class System:
     variant: str | None = None
     temperature: float | None = None
     sampling: Mapping = field(default_factory=dict, hash=False)
+    checkpoint: str | None = None
 
     @property
     def is_sampled(self) -> bool:
         """True if a model made the music."""
-        return self.kind in ("unconditional", "variant", "outside")
+        return self.kind in ("unconditional", "variant", "checkpoint", "outside")
 
     @property
     def has_fad(self) -> bool:
@@ -92,14 +96,17 @@ def systems(config: dict) -> dict[str, System]:
 
 def _further(name: str, entry: dict, config: dict) -> System:
     group, label = "Other systems", entry.get("label", name)
-    if "variant" not in entry:
+    if "midi" in entry or "control" in entry:
         return System(name, "outside" if "midi" in entry else "control", group, label)
+    sampled = entry["temperature"], entry.get("sampling", {})
+    if "checkpoint" in entry:
+        return System(name, "checkpoint", group, label, None, *sampled, entry["checkpoint"])
     if entry["variant"] not in config["variants"]:
         raise InputError(
             f"config, systems.{name}.variant: there is no variant {entry['variant']}; there are: "
             f"{', '.join(config['variants'])}"
         )
-    return System(name, "variant", group, label, entry["variant"], entry["temperature"], entry.get("sampling", {}))
+    return System(name, "variant", group, label, entry["variant"], *sampled)
 
 
 def _label(variant: dict) -> str:

@@ -3,21 +3,23 @@
 import json
 import logging
 import lzma
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
-from transformers import GPT2LMHeadModel
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2LMHeadModel
 
+from libretto.errors import InputError
 from libretto.files import written_whole
 from libretto.generation.constraints import grammatical, guided, with_instruments
 from libretto.generation.decoding import Decoder, Draw, Prompt
 from libretto.generation.nucleus import Nucleus, Streams
 from libretto.models.amt import AmtForTextToMusic, check_length
 from libretto.models.batches import pad_prompts
-from libretto.models.variants import Variant
+from libretto.models.device import inference_dtype
+from libretto.models.variants import Variant, make_variant, outside_variant, trained_model
 from libretto.seeds import stable_seed
 from libretto.tokens import vocab
 
@@ -162,6 +164,35 @@ def conditioned(variant: Variant, guidance: float = 1.0) -> Generator:
 def unconditional(model: GPT2LMHeadModel) -> Generator:
     """Generates with AMT as published, whatever the captions."""
     return Generator(_amt_decoder(model.eval(), 1), partial(_start_alone, model), model.config.n_positions)
+
+
+def load_generator(
+    folder: str, text_model: str, settings: Mapping | None, guidance: float, device: torch.device
+) -> Generator:
+    """The generator of a system.
+
+    Args:
+        folder: of its model.
+        text_model: folder of the Llama that reads a variant's text.
+        settings: `variant` and `text` of a variant; of a checkpoint of others `text` alone, `variant` being None; None
+            for AMT as published.
+        guidance: the config's `sampling.guidance`.
+        device: where it runs.
+
+    Raises:
+        InputError: the checkpoint is neither an AMT nor a Llama with AMT's vocabulary.
+    """
+    dtype = inference_dtype(device)
+    if settings and settings["variant"]:
+        model = trained_model(settings["variant"], folder, dtype)
+        return conditioned(make_variant(model, settings["variant"], settings["text"], text_model, device), guidance)
+    kind = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
+    if kind == "gpt2":
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
+        return unconditional(model.to(device))
+    if kind != "llama" or settings is None:
+        raise InputError(f"{folder} is of type {kind}: an AMT (gpt2) or a Llama with AMT's vocabulary is needed")
+    return conditioned(outside_variant(folder, settings["text"], device), guidance)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, Ll
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 
+from libretto.errors import InputError
 from libretto.models import IGNORED
 from libretto.models.loss import ChunkLoss, mean_loss, token_losses
 from libretto.models.prompts import BEGIN_OF_TEXT, END_OF_TURN, special_id
@@ -122,6 +123,38 @@ class LlamaForTextToMusic(LlamaForCausalLM):
             loss = mean_loss(hidden, heads, labels, num_items_in_batch, self.chunk_loss)
             return CausalLMOutputWithPast(loss=loss)
         return CausalLMOutputWithPast(logits=torch.cat([functional.linear(hidden, head) for head in heads], dim=-1))
+
+    @classmethod
+    @torch.no_grad()
+    def from_folded(cls, folder: str, text_size: int, dtype: torch.dtype) -> "LlamaForTextToMusic":
+        """A plain Llama checkpoint whose vocabulary is the text and, after it, AMT's: what `fold` makes, or MIDI-LLM's.
+
+        Args:
+            folder: the checkpoint.
+            text_size: of the text vocabulary: the id of the music's first token.
+            dtype: of the weights.
+
+        Raises:
+            InputError: it has no music vocabulary.
+        """
+        plain = LlamaForCausalLM.from_pretrained(folder, dtype=dtype)
+        text = slice(text_size)
+        music = slice(text_size, text_size + vocab.EMBEDDING_ROWS)
+        if plain.config.vocab_size < music.stop:
+            raise InputError(
+                f"{folder}: its vocabulary of {plain.config.vocab_size} is not {text_size} text tokens and AMT's "
+                f"{vocab.EMBEDDING_ROWS}: a Llama that was trained on AMT's tokens is needed here"
+            )
+        embedding, head = plain.model.embed_tokens.weight, plain.lm_head.weight
+        config = LlamaMusicConfig.of_base(plain.config)
+        config.vocab_size, config.tie_word_embeddings = text_size, False
+        model = cls(config).to(dtype)
+        model.model.load_state_dict({**plain.model.state_dict(), "embed_tokens.weight": embedding[text]})
+        model.lm_head.weight.copy_(head[text])
+        model.music_embedding.weight.copy_(embedding[music])
+        model.music_projection.weight.copy_(torch.eye(config.hidden_size))
+        model.expanded_lm_head.weight.copy_(head[music])
+        return model
 
     @torch.no_grad()
     def fold(self) -> LlamaForCausalLM:

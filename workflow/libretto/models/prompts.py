@@ -24,6 +24,7 @@ class Prompter:
         self.tokenizer = tokenizer
         self.max_tokens = text["max_tokens"]
         self.instruction = text["instruction"] if family == "llama" else ""
+        self.end = text.get("prompt_end", "")
         self.without_description = text["instruction_without_description"] if family == "llama" else ""
         # Training and validation prepare batches in two threads; the tokenizer may be used by one at a time.
         self.lock = threading.Lock()
@@ -32,7 +33,7 @@ class Prompter:
 
     def prompt(self, caption: str | None) -> str:
         """The prompt as text."""
-        return self.without_description if caption is None else self.instruction + caption
+        return self.without_description if caption is None else self.instruction + caption + self.end
 
     def __call__(self, caption: str | None) -> list[int]:
         """The prompt as token ids, the begin-of-text token first, cut at the right to `text.max_tokens`."""

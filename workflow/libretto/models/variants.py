@@ -9,6 +9,7 @@ from transformers import LlamaConfig, PreTrainedModel
 
 from libretto.models.amt import AmtForTextToMusic
 from libretto.models.batches import collate_amt, collate_llama
+from libretto.models.device import inference_dtype
 from libretto.models.encoder import TextEncoder, text_shape
 from libretto.models.llama import LlamaForTextToMusic
 from libretto.models.prompts import Prompter, load_tokenizer
@@ -58,6 +59,18 @@ def base_model(settings: dict, base: str, text_model: str, init_from: str | None
 def trained_model(settings: dict, folder: str, dtype: torch.dtype) -> torch.nn.Module:
     """A finished variant; arguments as in `base_model`."""
     return FAMILIES[settings["family"]].from_pretrained(folder, dtype=dtype)
+
+
+def outside_variant(folder: str, text: dict, device: torch.device) -> Variant:
+    """A Llama that others trained on text and AMT's tokens, with its tokenizer.
+
+    Args:
+        folder: of the checkpoint.
+        text: the config's section `text`, and `prompt_end`, which follows the description.
+        device: where it runs.
+    """
+    model = LlamaForTextToMusic.from_folded(folder, len(load_tokenizer(folder)), inference_dtype(device))
+    return make_variant(model, {"family": "llama"}, text, folder, device)
 
 
 def make_variant(model: torch.nn.Module, settings: dict, text: dict, text_model: str, device: torch.device) -> Variant:

@@ -135,6 +135,7 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         "'Own - others' is a score with the description that the music was made for, less that with the other "
         "descriptions; p is from a permutation test. Only this difference says that music follows its text.",
         *_floors(table),
+        "Copied is the share of notes in runs of 48 that a training song has too, note for note.",
         "Key is the share of samples in the description's key, or its relative. Music, distance is how far duration, "
         "density, polyphony, pitch-class entropy and scale consistency are from the ground truth's, in its standard "
         "deviations.",

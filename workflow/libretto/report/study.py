@@ -70,7 +70,7 @@ def study_roles(config: Mapping, systems: Mapping[str, System]) -> Roles:
         raise InputError("the study needs its controls, and rows of one variant: snakemake --profile study")
     rows = [row for row in systems.values() if row.variant == likes[0]]
     guided = {row.sampling["guidance"]: row.name for row in rows if "guidance" in row.sampling}
-    plain = {row.temperature: row.name for row in rows if not row.sampling}
+    plain = {row.temperature: row.name for row in rows if row.temperature is not None and not row.sampling}
     return Roles(
         [
             row.name
@@ -125,7 +125,7 @@ def planted(table: pd.DataFrame, roles: Roles) -> list[Finding]:
     for name in roles.shuffled:
         own, other = (rows.at[name, f"val_loss_music{end}"] for end in ("", "_random_text"))
         add(
-            "Its loss is the same with another description",
+            "Its loss (shuffled descriptions) is the same with any description",
             f"{own:.4f} with its own, {other:.4f} with another",
             abs(other - own) < SAME_LOSS * own,
         )
