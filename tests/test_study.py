@@ -27,7 +27,7 @@ def study():
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     own = yaml.safe_load((ROOT / "study/experiment.yaml").read_text())
     for name, variant in own["variants"].items():
-        own["variants"][name] = config["variants"].get(name, {}) | variant
+        own["variants"][name] = {"temperatures": [1.0]} | config["variants"].get(name, {}) | variant
     rows = {name: {"temperature": 1.0, "share": 1.0} | row for name, row in own["systems"].items()}
     return config | own | {"systems": rows}
 
@@ -45,7 +45,7 @@ def test_the_page_is_made_from_the_table(study, table):
     for finding in findings:
         assert f"| {finding.planted} | {finding.seen} | yes |" in page
         assert finding.found
-    assert study_table(table, list(rows.values())) in page
+    assert set(study_table(table, list(rows.values())).splitlines()) <= set(page.splitlines())
 
 
 @pytest.mark.parametrize(
