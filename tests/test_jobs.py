@@ -50,6 +50,7 @@ def test_the_models_that_a_generation_reads(config):
     rows = systems(config)
     assert generating_models(config, rows["amt-weighted-t1.0"], "runs/a") == {
         "model": "runs/a/train/amt-weighted/model",
+        "best": "runs/a/train/amt-weighted/best.json",
         "text_model": "/models/llama-1b",
     }
     assert generating_models(config, rows["amt-unconditional-t1.0"], "runs/a") == {"model": "/models/amt-large"}

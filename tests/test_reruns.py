@@ -1,103 +1,307 @@
-"""What a change makes the finished demo run again: Snakemake's own answer, by dry runs."""
+"""What a change makes a finished run do again: each change is made, and Snakemake's own dry run says what follows."""
 
 import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.checkout import ROOT, dry_run, job_counts
+from libretto.provenance.results import read_records
+from tests.checkout import copy_checkout, dry_run, job_counts
+from tests.finished import finish
 from tests.test_workflow import changed
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reruns")]
 
-TEMPLATES = ROOT / "workflow" / "templates"
-TABLE = {"table", "figure_scores", "listening_page", "model_card"}
-# What depends on a trained model, and how many jobs each rule has for the five variants and their eight systems.
-TRAINED = {"train": 5, "validate": 5, "fold": 3, "layer_weights": 1, "generate": 8, "render": 8, "embed_fad": 8}
-TRAINED |= {"score": 8, "figure_losses": 1, "figure_layer_weights": 1, **dict.fromkeys(TABLE, 1), "model_card": 3}
-
-
-def planned(demo, *arguments):
-    """Jobs by rule, without those that follow from any change: cost and provenance."""
-    counts = job_counts(dry_run(demo, "--profile", "demo", *arguments))
-    assert counts.pop("provenance") == counts.pop("all") == 1
-    return {rule: n for rule, n in counts.items() if rule not in ("cost", "total")}
+TABLE = {"table": 1, "figure_scores": 1, "listening_page": 1, "model_card": 3}
+SCORED = {"score": 11, **TABLE}
+EMBEDDED = {"embed_fad": 10, **SCORED}
+RENDERED = {"render": 11, **EMBEDDED}
 
 
-def test_another_comment_or_docstring_runs_nothing(demo):
-    library = demo / "workflow/libretto"
-    with contextlib.ExitStack() as stack:
-        for name in ("errors", "log", "training/trainer"):
-            stack.enter_context(changed(library / f"{name}.py", '"""', '"""Said otherwise. '))
-            stack.enter_context(changed(library / f"{name}.py", new="# a comment\n"))
-        assert "Nothing to be done" in dry_run(demo, "--profile", "demo")
+def sampled(n, rendered=None, **more):
+    """What follows from `n` sampled rows."""
+    n_rendered = rendered or n
+    return {"generate": n, "copied": n, "render": n_rendered, "embed_fad": n_rendered, "score": n, **TABLE, **more}
+
+
+FIGURES = {"figure_losses": 1, "figure_layer_weights": 1}
+TRAINED = sampled(8, train=5, validate=5, fold=3, layer_weights=1, **FIGURES)
+AMT = sampled(3, train=2, validate=2, layer_weights=1, **FIGURES)  # and the row without text
+LLAMA = sampled(6, train=3, validate=3, fold=3, figure_losses=1)
+# All that is made of the data: the reference set and the ground truth are sampled, too.
+SPLIT = {"train": 5, "validate": 5, "fold": 3, "layer_weights": 1, "ground_truth_samples": 3, "generate": 9}
+SPLIT |= {"copied": 11, **RENDERED, **FIGURES}
+SPLIT |= {"split": 1, "summarize": 1, "figure_dataset": 1}
+TOKENIZED = {"tokenize": 16, **SPLIT}
 
 
 @pytest.fixture(scope="module")
-def everything(demo):
-    return planned(demo, "--forceall")
+def run(tmp_path_factory):
+    """A checkout with a finished demo, whose soundfont is a small file of the user's own; and the options of a call."""
+    folder = tmp_path_factory.mktemp("reruns")
+    checkout = copy_checkout(folder / "checkout")
+    (folder / "font.sf2").write_text("a soundfont")
+    (folder / "own.yaml").write_text(yaml.safe_dump({"sources": {"soundfont": {"path": str(folder / "font.sf2")}}}))
+    options = ["--profile", "demo", "--configfile", "demo/experiment.yaml", str(folder / "own.yaml")]
+    finish(checkout, *options)
+    assert "Nothing to be done" in dry_run(checkout, *options)
+    return checkout, options
+
+
+def planned(run, *arguments):
+    """Jobs by rule, without those that follow from any change: cost and provenance."""
+    checkout, options = run
+    counts = job_counts(dry_run(checkout, *options, *arguments))
+    return {rule: n for rule, n in counts.items() if rule not in ("all", "cost", "provenance", "total")}
+
+
+def font(checkout):
+    return checkout.parent / "font.sf2"
+
+
+# Changes of the checkout: what, which file, what is replaced by what, and what must follow.
+
+LIBRARY, RULES, TEMPLATES = (f"workflow/{name}" for name in ("libretto", "rules", "templates"))
+SAME_CODE = [
+    ("README.md", "", "More.\n"),
+    ("config.yaml", "", "# a comment\n"),
+    ("Snakefile", "", "# a comment\n"),
+    (f"{RULES}/scores.smk", "", "# a comment\n"),
+    (f"{RULES}/scores.smk", "mem_mb=4000", "mem_mb=5000"),
+    (f"{RULES}/training.smk", "threads: 8", "threads: 4"),
+    (f"{LIBRARY}/training/trainer.py", '"""', '"""Said otherwise. '),
+    (f"{LIBRARY}/training/trainer.py", "", "# a comment\n"),
+    (f"{LIBRARY}/log.py", 'mode="w"', 'mode="a"'),
+    (f"{LIBRARY}/errors.py", "InputError(ValueError)", "InputError(RuntimeError)"),
+    (f"{LIBRARY}/audio/embeddings/vggish.py", "", "CHANGED = 1\n"),  # the demo uses logmel
+    (f"{LIBRARY}/scores/controls.py", "", "CHANGED = 1\n"),  # no row of the demo is a control
+    (f"{LIBRARY}/preflight/device.py", "", "CHANGED = 1\n"),
+    ("workflow/schemas/config.schema.yaml", "The listening page.", "The page."),
+    ("workflow/captions/table.rst", "", "More.\n"),
+    (f"{TEMPLATES}/compose.html", "", "\n"),
+    ("envs/report.yaml", "", "# a comment\n"),
+    ("uv.lock", 'name = "tqdm"\nversion = "', 'name = "tqdm"\nversion = "9'),  # shows progress
+    ("uv.lock", 'name = "urllib3"\nversion = "', 'name = "urllib3"\nversion = "9'),  # no code imports it
+    ("slurm/config.yaml", "", "# a comment\n"),
+]
+CHANGED_CODE = [
+    (f"{LIBRARY}/models/amt.py", "", "CHANGED = 1\n", AMT),
+    (f"{LIBRARY}/models/encoder.py", "", "CHANGED = 1\n", AMT),
+    (f"{LIBRARY}/models/llama.py", "", "CHANGED = 1\n", LLAMA | sampled(7)),
+    (f"{LIBRARY}/training/trainer.py", "LOG_STEPS = 10", "LOG_STEPS = 11", TRAINED),
+    (f"{LIBRARY}/training/validation.py", "BATCH = 16", "BATCH = 8", TRAINED),
+    (f"{LIBRARY}/generation/sampling.py", "", "CHANGED = 1\n", sampled(9)),
+    (f"{LIBRARY}/audio/render.py", "", "CHANGED = 1\n", RENDERED),
+    (f"{LIBRARY}/audio/embeddings/logmel.py", "", "CHANGED = 1\n", EMBEDDED),
+    (f"{LIBRARY}/scores/copied.py", "RUN = 48", "RUN = 49", {"copied": 11, **SCORED}),
+    (f"{LIBRARY}/scores/frechet.py", "", "CHANGED = 1\n", SCORED),
+    (f"{LIBRARY}/data/tokenization.py", "", "CHANGED = 1\n", TOKENIZED),
+    (f"{LIBRARY}/report/listening.py", "", "CHANGED = 1\n", {"listening_page": 1}),
+    (f"{RULES}/training.smk", "launcher=python\n", "launcher='python -O'\n", TRAINED),
+    ("uv.lock", 'name = "accelerate"\nversion = "', 'name = "accelerate"\nversion = "9', None),
+    ("uv.lock", 'name = "soundfile"\nversion = "', 'name = "soundfile"\nversion = "9', RENDERED),
+    ("uv.lock", 'name = "jinja2"\nversion = "', 'name = "jinja2"\nversion = "9', TABLE),
+    ("workflow/reference/table3.csv", "", "\n", TABLE),
+    *((f"{TEMPLATES}/{name}", "", "\n", TABLE) for name in ("table.html", "scores.html", "style.css", "player.js")),
+    (f"{TEMPLATES}/index.html", "", "\n", {"listening_page": 1}),
+    (f"{TEMPLATES}/model_card.md", "", "\n", {"model_card": 3}),
+    ("workflow/schemas/config.schema.yaml", "gradient_checkpointing: {type: boolean, default: false",
+     "gradient_checkpointing: {type: boolean, default: true", TRAINED),
+]  # fmt: skip
+
+
+def name_of(change):
+    path, old, new, *_ = change
+    return f"{path}: {(old or new).strip()[:30]}"
+
+
+@pytest.mark.parametrize("change", SAME_CODE, ids=name_of)
+def test_a_change_that_no_result_depends_on_runs_nothing(run, change):
+    path, old, new = change
+    with changed(run[0] / path, old, new):
+        assert planned(run) == {}
+
+
+@pytest.mark.parametrize("change", CHANGED_CODE, ids=name_of)
+def test_changed_code_runs_what_uses_it(run, change):
+    path, old, new, expected = change
+    with changed(run[0] / path, old, new):
+        plan = planned(run)
+    if expected is None:  # transformers' own: all that imports it
+        assert {"train", "validate", "generate", "fold"} < plan.keys()
+        assert not {"tokenize", "ground_truth_samples", "split"} & plan.keys()
+    else:
+        assert plan == expected
+
+
+def test_the_hash_seed_runs_everything(run):
+    with changed(run[0] / f"{RULES}/common.smk", '"PYTHONHASHSEED": "0"', '"PYTHONHASHSEED": "1"'):
+        assert planned(run) == planned(run, "--forceall")
+
+
+def test_touched_files_run_nothing(run):
+    checkout = run[0]
+    for path in [checkout / "Snakefile", *(checkout / "workflow").rglob("*.*")]:
+        os.utime(path)
+    assert planned(run) == {}
+
+
+# Changes of the config
 
 
 @pytest.mark.parametrize(
-    ("module", "old", "new"),
-    [("errors", "InputError(ValueError)", "InputError(RuntimeError)"), ("log", 'mode="w"', 'mode="a"')],
-)
-def test_what_every_script_imports_runs_everything(demo, everything, module, old, new):
-    with changed(demo / f"workflow/libretto/{module}.py", old, new):
-        assert planned(demo) == everything
-
-
-def test_a_constant_of_the_training_runs_it_and_what_depends_on_it(demo):
-    with changed(demo / "workflow/libretto/training/trainer.py", "LOG_STEPS = 10", "LOG_STEPS = 11"):
-        assert planned(demo) == TRAINED
-
-
-def test_a_default_of_the_schema_runs_what_reads_it(demo):
-    """No config file sets this one."""
-    old = "gradient_checkpointing: {type: boolean, default: false"
-    with changed(demo / "workflow/schemas/config.schema.yaml", old, old.replace("false", "true")):
-        assert planned(demo) == TRAINED
-
-
-def test_how_we_sample_does_not_fold_the_models_again(demo, tmp_path):
-    (tmp_path / "other.yaml").write_text("sampling: {top_p: 0.8, max_new_tokens: 128}")
-    files = [str(demo / "demo/experiment.yaml"), str(tmp_path / "other.yaml")]
-    counts = planned(demo, "--configfile", *files)
-    assert "fold" not in counts
-    assert counts["generate"] == 9
-
-
-def test_how_often_checkpoints_are_written_runs_nothing(demo, tmp_path):
-    (tmp_path / "other.yaml").write_text("checkpoint_minutes: 5")
-    assert planned(demo, "--configfile", str(demo / "demo/experiment.yaml"), str(tmp_path / "other.yaml")) == {}
-
-
-def test_how_embeddings_start_is_not_asked_when_sampling(demo, tmp_path):
-    """Of itself: the model, which another start makes another one, is taken as it is."""
-    (tmp_path / "other.yaml").write_text("variants: {llama-3b: {init: amt, init_from: amt-large}}")
-    files = [str(demo / "demo/experiment.yaml"), str(tmp_path / "other.yaml")]
-    target = ["--allowed-rules", "generate", "--", "results/demo/samples/llama-3b-t1.0/tokens.parquet"]
-    assert "Nothing to be done" in dry_run(demo, "--profile", "demo", "--configfile", *files, *target)
-
-
-@pytest.mark.parametrize(
-    ("path", "rules"),
+    ("change", "expected"),
     [
-        *((f"templates/{name}.html", TABLE) for name in ("table", "scores", "samples")),
-        ("templates/style.css", TABLE),
-        ("templates/index.html", {"listening_page"}),
-        ("templates/compose.html", set()),
-        ("templates/model_card.md", {"model_card"}),
-        ("reference/table3.csv", TABLE),
+        ({"checkpoint_minutes": 5}, {}),
+        ({"sampling": {"top_p": 0.8}}, sampled(9)),
+        ({"sampling": {"max_new_tokens": 120}}, sampled(9)),
+        ({"audio": {"trim_db": 40}}, RENDERED),
+        ({"metrics": {"fad_sub": {"draws": 6}}}, SCORED),
+        ({"report": {"listening_samples": 3}}, {"listening_page": 1}),
+        ({"variants": {"llama-1b": {"temperatures": [1.0, 1.1, 1.2]}}}, sampled(1, figure_scores=1)),
+        (
+            {"variants": {"amt": {"training": {"learning_rate": 2.0e-3}}}},
+            sampled(1, train=1, validate=1, figure_losses=1),
+        ),
+        ({"systems": {"band": {"control": "constant-band"}}},
+         {"control_samples": 1, "copied": 1, "render": 1, "embed_fad": 1, "score": 1, **TABLE}),
+        ({"text": {"description_dropout": 0.2}}, TRAINED),
+        ({"data": {"chunk_tokens": 160}, "sampling": {"max_new_tokens": 159}}, SPLIT),
     ],
+    ids=str,
+)  # fmt: skip
+def test_a_changed_key_runs_what_reads_it(run, tmp_path, change, expected):
+    checkout, options = run
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(change))
+    assert planned((checkout, [*options, str(tmp_path / "other.yaml")])) == expected
+
+
+def test_another_seed_runs_all_that_draws(run, tmp_path):
+    checkout, options = run
+    (tmp_path / "other.yaml").write_text("seed: 1")
+    plan = planned((checkout, [*options, str(tmp_path / "other.yaml")]))
+    assert plan == TRAINED | {"generate": 9, "copied": 11, "ground_truth_samples": 3} | RENDERED
+
+
+def test_other_threads_and_memory_run_nothing(run):
+    assert planned(run, "--set-threads", "train=2", "--set-resources", "render:mem_mb=9000") == {}
+
+
+def test_the_order_of_keys_runs_nothing(run, tmp_path):
+    checkout, (*options, own) = run
+    path = checkout / "demo/experiment.yaml"
+    settings = yaml.safe_load(path.read_text())
+    backwards = {key: settings[key] for key in reversed(settings)}
+    (tmp_path / "backwards.yaml").write_text(yaml.safe_dump(backwards, sort_keys=False))
+    assert planned((checkout, [*options[:-1], str(tmp_path / "backwards.yaml"), own])) == {}
+
+
+def test_how_embeddings_start_is_not_asked_when_sampling(run, tmp_path):
+    """Of itself: the model, which another start makes another one, is taken as it is."""
+    checkout, options = run
+    (tmp_path / "other.yaml").write_text("variants: {llama-3b: {init: amt, init_from: amt-large}}")
+    target = ["--allowed-rules", "generate", "--", "results/demo/samples/llama-3b-t1.0/tokens.parquet"]
+    assert planned((checkout, [*options, str(tmp_path / "other.yaml")]), *target) == {}
+
+
+# Changes of files
+
+
+@contextlib.contextmanager
+def restored(path: Path):
+    """The file, or folder, as it was before, time stamps included."""
+    kept = path.with_name(f"{path.name}.kept")
+    copy = shutil.copytree if path.is_dir() else shutil.copy2
+    copy(path, kept)
+    try:
+        yield
+    finally:
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        kept.rename(path)
+
+
+@pytest.mark.parametrize("age", [-1000, 0, 1000])
+def test_another_soundfont_is_noticed_whatever_its_time_stamp(run, age):
+    path = font(run[0])
+    time = path.stat().st_mtime + age
+    with restored(path):
+        path.write_text("another one")
+        os.utime(path, (time, time))
+        assert planned(run) == RENDERED
+
+
+def test_the_same_soundfont_with_another_time_stamp_runs_nothing(run):
+    path = font(run[0])
+    with restored(path):
+        os.utime(path)
+        assert planned(run) == {}
+
+
+def test_a_soundfont_may_go_once_its_results_are_there(run):
+    path = font(run[0])
+    path.rename(path.with_name("elsewhere"))
+    assert planned(run) == {}
+    path.with_name("elsewhere").rename(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["train/amt/best.json", "samples/amt-t1.0/tokens.parquet", "data/splits/train.parquet"]
 )
-def test_a_data_file_runs_what_reads_it(demo, path, rules):
-    with changed(demo / "workflow" / path, new="\n"):
-        assert set(planned(demo)) == rules
+def test_a_file_made_again_as_it_was_runs_nothing(run, name):
+    path = run[0] / "results/demo" / name
+    with restored(path):
+        os.utime(path)
+        assert planned(run) == {}
 
 
-def test_captions_run_nothing(demo):
-    """`snakemake --report` reads them, when it is called."""
-    with contextlib.ExitStack() as stack:
-        for path in (demo / "workflow/captions").iterdir():
-            stack.enter_context(changed(path, new="\n"))
-        assert planned(demo) == {}
+@pytest.mark.parametrize("name", ["train/amt/model", "samples/amt-t1.0/midi", "audio/amt-t1.0"])
+def test_a_folder_linked_again_runs_nothing(run, name):
+    path = run[0] / "results/demo" / name
+    with restored(path):
+        for file in [*path.rglob("*"), path]:
+            os.utime(file)
+        assert planned(run) == {}
+
+
+def test_other_content_runs_what_reads_it(run):
+    path = run[0] / "results/demo/samples/amt-t1.0/tokens.parquet"
+    with restored(path):
+        path.write_text("other tokens")
+        assert planned(run) == {"copied": 1, "render": 1, "embed_fad": 1, "score": 1, **TABLE}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("table.tex", TABLE), ("report/figures/losses.svg", {"figure_losses": 1, "listening_page": 1})],
+)
+def test_a_removed_result_is_made_again(run, name, expected):
+    path = run[0] / "results/demo" / name
+    with restored(path):
+        path.unlink()
+        assert planned(run) == expected
+
+
+@pytest.mark.parametrize("copy", [shutil.copy2, shutil.copyfile])
+def test_a_copy_of_the_checkout_runs_nothing(run, tmp_path, copy):
+    checkout, options = run
+    shutil.copytree(checkout, tmp_path / "copy", copy_function=copy, ignore=shutil.ignore_patterns("*.kept"))
+    assert planned((tmp_path / "copy", options)) == {}
+
+
+def test_results_without_snakemakes_folder_know_what_has_changed(run, tmp_path):
+    """Snakemake's records are kept with the results; here they are written as the last rule does."""
+    checkout, options = run
+    copy = tmp_path / "copy"
+    shutil.copytree(checkout, copy, ignore=shutil.ignore_patterns("*.kept", "metadata"))
+    records = read_records(checkout / ".snakemake/metadata")
+    (copy / "results/demo/provenance/metadata.json").write_text(json.dumps(records))
+    assert planned((copy, options)) == {}
+    assert read_records(copy / ".snakemake/metadata") == records
+    (tmp_path / "other.yaml").write_text("audio: {trim_db: 40}")
+    assert planned((copy, [*options, str(tmp_path / "other.yaml")])) == RENDERED

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +34,22 @@ def file_sha256(path: str | Path) -> str:
     """The SHA-256 of a file's content, as 64 hex digits; read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def listing_sha256(files: Mapping[str, str]) -> str:
+    """The SHA-256 of a folder: of a line `<sha256>  <name>` for each file, sorted by name, as `sha256sum` prints them.
+
+    Args:
+        files: the SHA-256 of each file's content by its path in the folder.
+    """
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def folder_sha256(folder: str | Path) -> str:
+    """`listing_sha256` of what lies in a folder."""
+    paths = (path for path in Path(folder).rglob("*") if path.is_file())
+    return listing_sha256({path.relative_to(folder).as_posix(): file_sha256(path) for path in paths})
 
 
 def inputs_hash(settings: dict, inputs: list[str | Path]) -> str:

@@ -3,11 +3,13 @@
 from libretto.config.embeddings import EMBEDDINGS, expected_sha256
 
 FAD_EMBEDDING = config["metrics"]["fad_embedding"]
+EMBEDDERS = {name: f"libretto/audio/embeddings/{name}.py" for name in EMBEDDINGS}
 
 
 rule render:
     input:
-        midi="<run>/samples/{system}/midi",
+        tokens="<run>/samples/{system}/tokens.parquet",
+        midi=ancient("<run>/samples/{system}/midi"),
         soundfont=source("soundfont"),
     output:
         audio=directory("<run>/audio/{system}"),
@@ -25,6 +27,7 @@ rule render:
         mem_mb=8000,
         runtime=60,
     params:
+        contents=source_contents("soundfont"),
         sample_rate=config["audio"]["sample_rate"],
         trim_db=config["audio"]["trim_db"],
         code=code("render.py"),
@@ -36,7 +39,7 @@ rule render:
 
 rule embed_fad:
     input:
-        audio="<run>/audio/{system}",
+        audio=ancient("<run>/audio/{system}"),
         list="<run>/audio/{system}.csv",
         weights=lambda wildcards: [source(model)(wildcards) for model in EMBEDDINGS[FAD_EMBEDDING].models],
     output:
@@ -56,9 +59,13 @@ rule embed_fad:
         mem_mb=8000,
         runtime=120,
     params:
+        contents=source_contents(*EMBEDDINGS[FAD_EMBEDDING].models),
         embedding=FAD_EMBEDDING,
         sha256=expected_sha256(config, FAD_EMBEDDING),
-        code=code("embed_fad.py"),
+        code=code(
+            "embed_fad.py",
+            unused=[path for name, path in EMBEDDERS.items() if name != FAD_EMBEDDING],
+        ),
     message:
         "{params.embedding} embeddings of {wildcards.system}"
     script:
@@ -67,7 +74,7 @@ rule embed_fad:
 
 rule embed_clap:
     input:
-        audio=lambda wildcards: f"<run>/audio/{SYSTEMS[wildcards.system].heard_as}",
+        audio=lambda wildcards: ancient(f"<run>/audio/{SYSTEMS[wildcards.system].heard_as}"),
         list=lambda wildcards: f"<run>/audio/{SYSTEMS[wildcards.system].heard_as}.csv",
         tokens="<run>/samples/{system}/tokens.parquet",
         clap=source("clap"),
@@ -88,8 +95,9 @@ rule embed_clap:
         mem_mb=16000,
         runtime=60,
     params:
+        contents=source_contents("clap", "roberta-base"),
         sha256=expected_sha256(config, "clap"),
-        code=code("embed_clap.py"),
+        code=code("embed_clap.py", unused=[path for name, path in EMBEDDERS.items() if name != "clap"]),
     message:
         "CLAP embeddings of {wildcards.system}"
     script:

@@ -1,16 +1,23 @@
 """The systems, the sources and the code hash, for all rule files."""
 
 import atexit
+import json
 import os
 import re
 import sys
 
-from libretto.config.sources import STANDINS, check_sources, source_path, uses_standins
+from libretto.config.digests import content_digest
+from libretto.config.sources import STANDINS, check_sources, own_paths, source_path, uses_standins
 from libretto.config.systems import FAD_REFERENCE, systems
 from libretto.failures import failures
 from libretto.provenance.code_hash import code_hash
+from libretto.provenance.results import write_records
+
+# What results depend on: another hash seed is another order of sets, and with it other bytes.
+RESULTS_DEPEND_ON = {"PYTHONHASHSEED": "0"}
 
 os.environ.update(
+    RESULTS_DEPEND_ON,
     # `snakemake` may be called by its path, without an activated environment: use `python` and `torchrun` beside it.
     PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]),
     # Shell commands find the scripts here.
@@ -25,13 +32,18 @@ os.environ.update(
     NUMBA_CACHE_DIR=os.path.abspath(
         os.path.join(".snakemake", "numba", code_hash(os.path.join(LIBRARY_PATH, "libretto", "tokens", "compiled.py")))
     ),
-    # The hash seed decides the order of sets: fixed, so that two runs give the same bytes.
-    PYTHONHASHSEED="0",
 )
+
+# Results that were copied without `.snakemake`: without its records, Snakemake would not notice changed parameters.
+METADATA = f"results/{config['run']}/provenance/metadata.json"
+if os.path.exists(METADATA) and not os.path.exists(".snakemake/metadata"):
+    with open(METADATA) as file:
+        write_records(json.load(file), ".snakemake/metadata")
 
 if uses_standins(config) and not config["standins"]["gpu"]:
     os.environ.update(CUDA_VISIBLE_DEVICES="")
 
+OWN_PATHS = own_paths(config)
 SYSTEMS = checked(systems, config)  # the table's rows
 ALL_SYSTEMS = SYSTEMS | {FAD_REFERENCE.name: FAD_REFERENCE}
 WITH_FAD = [name for name, system in SYSTEMS.items() if system.has_fad]
@@ -50,14 +62,53 @@ wildcard_constraints:
     model=one_of(config["sources"]["models"]),
 
 
-def code(script):
-    """The content hash of a script and of what it imports, for the `params` of its rule."""
-    return code_hash(os.path.join(LIBRARY_PATH, "scripts", script))
+def code(script, shell="", unused=()):
+    """The content hash of a script, of what it imports, and of what else decides its results, for its rule's `params`.
+
+    Of what it imports, `unused` are modules that the job does not call.
+    """
+    environment = [f"{name}={value}" for name, value in RESULTS_DEPEND_ON.items()]
+    return code_hash(os.path.join(LIBRARY_PATH, "scripts", script), [*environment, shell], unused)
+
+
+def unused(variant):
+    """The modules of the other family's model: a job of this variant imports them and does not call them."""
+    if variant is None:
+        return []
+    amt, llama = ["amt", "encoder"], ["llama"]
+    others = llama if config["variants"][variant]["family"] == "amt" else amt
+    return [f"libretto/models/{name}.py" for name in others]
+
+
+def own(path):
+    """`path` without its time stamp where it is a file of the user's own: `contents` says what is in it."""
+    return ancient(path) if path in OWN_PATHS else path
 
 
 def source(name):
     """A function for `input:`: the file or folder of a source, its own `path:` or what a download rule makes."""
-    return lambda wildcards: source_path(config, name, "<run>/sources")
+    return lambda wildcards: own(source_path(config, name, "<run>/sources"))
+
+
+def models(paths):
+    """Models by role, for `input:`, each folder with the small file that tells what is in it."""
+    told = {f"{role}_sha256": f"{path}.sha256" for role, path in paths.items() if is_folder_of_a_rule(path)}
+    return {role: path if role == "best" else ancient(path) for role, path in paths.items()} | told
+
+
+def is_folder_of_a_rule(path):
+    """Whether a pretrained model was downloaded, or is a stand-in; a trained model is told by its `best.json`."""
+    return path not in OWN_PATHS and not path.startswith("<run>/train/")
+
+
+def contents(paths):
+    """For `params:` of the rules that read sources: what is in those of the user's own."""
+    return [content_digest(path, ".snakemake/digests") for path in paths if path in OWN_PATHS]
+
+
+def source_contents(*names):
+    """`contents` of sources, as a function: they are read when a rule needs them."""
+    return lambda wildcards: contents(source_path(config, name, "") for name in names)
 
 
 # Only a real run stops here: a dry run of the shipped config works without the token and before the soundfont is there.

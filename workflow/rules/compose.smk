@@ -35,7 +35,7 @@ rule compose_prompts:
 
 use rule generate as compose_generate with:
     input:
-        unpack(lambda wildcards: generating_models(config, SYSTEMS[wildcards.system], "<run>")),
+        unpack(lambda wildcards: models(generating_models(config, SYSTEMS[wildcards.system], "<run>"))),
         test="<run>/compose/prompts.parquet",
     output:
         tokens="<run>/compose/tokens/{system}.parquet",
@@ -47,13 +47,14 @@ use rule generate as compose_generate with:
     wildcard_constraints:
         system=one_of(COMPOSERS),
     params:
+        contents=lambda wildcards: contents(generating_models(config, SYSTEMS[wildcards.system], "<run>").values()),
         settings=lambda wildcards: generating_settings(config, SYSTEMS[wildcards.system]),
         sampling=lambda wildcards: sampling_settings(config, SYSTEMS[wildcards.system])
         | {"n": len(checked(composed_prompts, config))},
         temperature=lambda wildcards: SYSTEMS[wildcards.system].temperature,
         seed=config["seed"],
         batches=lambda wildcards: f"results/{config['run']}/compose/batches/{wildcards.system}",
-        code=code("generate.py"),
+        code=lambda wildcards: code("generate.py", unused=unused(SYSTEMS[wildcards.system].variant)),
     message:
         "Composing with {wildcards.system}"
 

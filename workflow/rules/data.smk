@@ -26,6 +26,7 @@ rule shard:
         mem_mb=2000,
         runtime=60,
     params:
+        contents=source_contents("lmd"),
         code=code("shard.py"),
     message:
         "Reading the MIDI archive"
@@ -51,6 +52,7 @@ rule pair:
         mem_mb=2000,
         runtime=30,
     params:
+        contents=source_contents("midicaps"),
         splits=lookup(within=config, dpath="data/splits"),
         code=code("pair.py"),
     message:

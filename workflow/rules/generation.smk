@@ -5,7 +5,7 @@ from libretto.config.jobs import generating_models, generating_settings, outside
 
 rule generate:
     input:
-        unpack(lambda wildcards: generating_models(config, SYSTEMS[wildcards.system], "<run>")),
+        unpack(lambda wildcards: models(generating_models(config, SYSTEMS[wildcards.system], "<run>"))),
         test="<run>/data/splits/test.parquet",
     output:
         tokens="<run>/samples/{system}/tokens.parquet",
@@ -24,13 +24,14 @@ rule generate:
         mem_mb=48000,
         runtime=240,
     params:
+        contents=lambda wildcards: contents(generating_models(config, SYSTEMS[wildcards.system], "<run>").values()),
         settings=lambda wildcards: generating_settings(config, SYSTEMS[wildcards.system]),
         sampling=lambda wildcards: sampling_settings(config, SYSTEMS[wildcards.system]),
         temperature=lambda wildcards: SYSTEMS[wildcards.system].temperature,
         seed=config["seed"],
         # Outside the outputs, which Snakemake deletes when a job fails or starts again.
         batches=lambda wildcards: f"results/{config['run']}/samples/{wildcards.system}/batches",
-        code=code("generate.py"),
+        code=lambda wildcards: code("generate.py", unused=unused(SYSTEMS[wildcards.system].variant)),
     message:
         "Sampling {wildcards.system}"
     script:

@@ -56,11 +56,12 @@ rule provenance:
         cost="<run>/cost.csv",
         lock="uv.lock",
         # Modules count by their meaning (params), as everywhere.
-        workflow=[ancient(path) if path.endswith(".py") else path for path in CODE_FILES],
+        workflow=[ancient(path) if path.endswith(".py") else path for path in ["Snakefile", *CODE_FILES]],
     output:
         crate="<run>/provenance/ro-crate-metadata.json",
         config="<run>/provenance/config.yaml",
         checksums="<run>/provenance/sha256sums.txt",
+        metadata="<run>/provenance/metadata.json",
     log:
         "<run>/logs/provenance.log",
     benchmark:

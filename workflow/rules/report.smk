@@ -73,7 +73,7 @@ rule table:
 
 rule model_card:
     input:
-        model="<run>/train/{variant}/folded",
+        model=ancient("<run>/train/{variant}/folded"),
         best="<run>/train/{variant}/best.json",
         table="<run>/table.csv",
         template=f"{TEMPLATES}/model_card.md",
@@ -203,8 +203,8 @@ rule listening_page:
         scores="<run>/scores.parquet",
         pairs="<run>/data/pairs.parquet",
         samples=expand("<run>/samples/{system}/tokens.parquet", system=SYSTEMS),
-        midi=expand("<run>/samples/{system}/midi", system=SYSTEMS),
-        audio=[f"<run>/audio/{name}" for name in HEARD_AS],
+        midi=[ancient(f"<run>/samples/{name}/midi") for name in SYSTEMS],
+        audio=[ancient(f"<run>/audio/{name}") for name in HEARD_AS],
         audio_lists=[f"<run>/audio/{name}.csv" for name in HEARD_AS],
         figures=expand("<run>/report/figures/{figure}.png", figure=FIGURES),
         template=f"{TEMPLATES}/index.html",

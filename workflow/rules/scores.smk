@@ -89,7 +89,7 @@ rule score:
         fad_embedding=FAD_EMBEDDING,
         fad_sub=config["metrics"]["fad_sub"],
         seed=config["seed"],
-        code=code("score.py"),
+        code=code("score.py", unused=EMBEDDERS.values()),  # it reads what they made
     message:
         "Scores of {wildcards.system}"
     script:

@@ -83,6 +83,7 @@ use rule download_lmd as download_checkpoint with:
 use rule download_lmd as download_model with:
     output:
         folder=directory("<run>/sources/models/{model}"),
+        sha256="<run>/sources/models/{model}.sha256",
     log:
         "<run>/logs/download_model/{model}.log",
     benchmark:

@@ -30,6 +30,7 @@ rule compose_corpus:
 rule make_amt:
     output:
         model=directory(f"{STANDINS_FOLDER}/models/amt-large"),
+        sha256=f"{STANDINS_FOLDER}/models/amt-large.sha256",
     log:
         f"{STANDINS_FOLDER}/logs/make_amt.log",
     benchmark:
@@ -53,6 +54,7 @@ rule make_amt:
 rule make_llama:
     output:
         model=directory(f"{STANDINS_FOLDER}/models/{{llama}}"),
+        sha256=f"{STANDINS_FOLDER}/models/{{llama}}.sha256",
     log:
         f"{STANDINS_FOLDER}/logs/make_{{llama}}.log",
     benchmark:

@@ -23,13 +23,14 @@ use rule train as sweep_train with:
     wildcard_constraints:
         point=r"batch\d+-rate[^/]+",
     params:
+        contents=lambda wildcards: contents(training_models(config, wildcards.variant, "<run>").values()),
         settings=lambda wildcards: json.dumps(
             point_settings(config, f"{wildcards.variant}/{wildcards.point}"), sort_keys=True
         ),
         checkpoints=lambda wildcards: f"results/{config['run']}/sweep/checkpoints/{wildcards.variant}/{wildcards.point}",
         init_from=lambda wildcards, input: command_options({"init-from": input.get("init_from")}),
         results=lambda wildcards, output: command_options(dict(output.items())),
-        code=code("train.py"),
+        code=lambda wildcards: code("train.py", TRAIN_COMMAND, unused(wildcards.variant)),
     message:
         "Training {wildcards.variant}, {wildcards.point}"
 

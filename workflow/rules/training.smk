@@ -7,6 +7,30 @@ from libretto.config.jobs import command_options, training_models, variant_setti
 LLAMA_VARIANTS = [name for name, variant in config["variants"].items() if variant["family"] == "llama"]
 
 
+# `exec`: a SIGTERM to the job's processes would end a shell at once, and with it the job, before the training has
+# saved its checkpoint.
+# One process needs no torchrun, and saves DDP's copy of the gradients.
+# The checkpoints lie outside the outputs, which Snakemake deletes when a job fails or starts again.
+# PYTHONSAFEPATH keeps scripts that are named after rules, such as tokenize.py, from hiding Python's own modules.
+TRAIN_COMMAND = """
+export PYTHONSAFEPATH=1
+launcher=python
+if [ {resources.nodes} -gt 1 ]; then
+    launcher="srun --nodes {resources.nodes} --ntasks {resources.nodes} --ntasks-per-node 1 \
+        --cpus-per-task {threads} torchrun \
+        --nnodes {resources.nodes} --nproc-per-node $(({resources.gpu} / {resources.nodes})) \
+        --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):$((29500 + SLURM_JOB_ID % 1000))"
+elif [ {resources.gpu} -gt 1 ]; then
+    launcher="torchrun --standalone --nproc-per-node {resources.gpu}"
+fi
+exec $launcher "$LIBRETTO_SCRIPTS/train.py" --settings {params.settings:q} --code {params.code} \
+    --train {input.train:q} --valid {input.valid:q} \
+    --base {input.base:q} --text-model {input.text_model:q} {params.init_from} \
+    --checkpoints {params.checkpoints:q} --checkpoint-minutes {resources.checkpoint_minutes} \
+    {params.results} --log-file {log:q}
+"""
+
+
 # Seconds of work: not worth a place in a cluster's queue.
 localrules:
     layer_weights,
@@ -14,7 +38,7 @@ localrules:
 
 rule train:
     input:
-        unpack(lambda wildcards: training_models(config, wildcards.variant, "<run>")),
+        unpack(lambda wildcards: models(training_models(config, wildcards.variant, "<run>"))),
         train="<run>/data/splits/train.parquet",
         valid="<run>/data/splits/valid.parquet",
     output:
@@ -40,43 +64,25 @@ rule train:
         # Not a param: results do not depend on it, and a change must rerun nothing.
         checkpoint_minutes=config["checkpoint_minutes"],
     params:
+        contents=lambda wildcards: contents(training_models(config, wildcards.variant, "<run>").values()),
         settings=lambda wildcards: json.dumps(variant_settings(config, wildcards.variant), sort_keys=True),
         checkpoints=lambda wildcards: f"results/{config['run']}/checkpoints/{wildcards.variant}",
         init_from=lambda wildcards, input: command_options({"init-from": input.get("init_from")}),
         results=lambda wildcards, output: command_options(dict(output.items())),
-        code=code("train.py"),
+        code=lambda wildcards: code("train.py", TRAIN_COMMAND, unused(wildcards.variant)),
     message:
         "Training {wildcards.variant}"
-    # `exec`: a SIGTERM to the job's processes would end a shell at once, and with it the job, before the training has
-    # saved its checkpoint.
-    # One process needs no torchrun, and saves DDP's copy of the gradients.
-    # The checkpoints lie outside the outputs, which Snakemake deletes when a job fails or starts again.
-    # PYTHONSAFEPATH keeps scripts that are named after rules, such as tokenize.py, from hiding Python's own modules.
     shell:
-        """
-        export PYTHONSAFEPATH=1
-        launcher=python
-        if [ {resources.nodes} -gt 1 ]; then
-            launcher="srun --nodes {resources.nodes} --ntasks {resources.nodes} --ntasks-per-node 1 \
-                --cpus-per-task {threads} torchrun \
-                --nnodes {resources.nodes} --nproc-per-node $(({resources.gpu} / {resources.nodes})) \
-                --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):$((29500 + SLURM_JOB_ID % 1000))"
-        elif [ {resources.gpu} -gt 1 ]; then
-            launcher="torchrun --standalone --nproc-per-node {resources.gpu}"
-        fi
-        exec $launcher "$LIBRETTO_SCRIPTS/train.py" --settings {params.settings:q} --code {params.code} \
-            --train {input.train:q} --valid {input.valid:q} \
-            --base {input.base:q} --text-model {input.text_model:q} {params.init_from} \
-            --checkpoints {params.checkpoints:q} --checkpoint-minutes {resources.checkpoint_minutes} \
-            {params.results} --log-file {log:q}
-        """
+        TRAIN_COMMAND
 
 
 rule validate:
     input:
-        model="<run>/train/{variant}/model",
+        unpack(
+            lambda wildcards: models({"text_model": training_models(config, wildcards.variant, "<run>")["text_model"]})
+        ),
+        model=ancient("<run>/train/{variant}/model"),
         best="<run>/train/{variant}/best.json",
-        text_model=lambda wildcards: training_models(config, wildcards.variant, "<run>")["text_model"],
         valid="<run>/data/splits/valid.parquet",
     output:
         scores="<run>/metrics/validation/{variant}.json",
@@ -92,8 +98,9 @@ rule validate:
         mem_mb=48000,
         runtime=60,
     params:
+        contents=lambda wildcards: contents([training_models(config, wildcards.variant, "<run>")["text_model"]]),
         settings=lambda wildcards: variant_settings(config, wildcards.variant),
-        code=code("validate.py"),
+        code=lambda wildcards: code("validate.py", unused=unused(wildcards.variant)),
     message:
         "Validation loss of {wildcards.variant}"
     script:
@@ -102,8 +109,11 @@ rule validate:
 
 rule fold:
     input:
-        model="<run>/train/{variant}/model",
-        text_model=lambda wildcards: training_models(config, wildcards.variant, "<run>")["text_model"],
+        unpack(
+            lambda wildcards: models({"text_model": training_models(config, wildcards.variant, "<run>")["text_model"]})
+        ),
+        model=ancient("<run>/train/{variant}/model"),
+        best="<run>/train/{variant}/best.json",
     output:
         model=directory("<run>/train/{variant}/folded"),
     log:
@@ -119,6 +129,7 @@ rule fold:
         mem_mb=64000,
         runtime=60,
     params:
+        contents=lambda wildcards: contents([training_models(config, wildcards.variant, "<run>")["text_model"]]),
         chunk_tokens=lookup(within=config, dpath="data/chunk_tokens"),
         code=code("fold.py"),
     message:
@@ -129,7 +140,8 @@ rule fold:
 
 rule layer_weights:
     input:
-        model="<run>/train/{variant}/model",
+        model=ancient("<run>/train/{variant}/model"),
+        best="<run>/train/{variant}/best.json",
     output:
         weights="<run>/train/{variant}/layer_weights.json",
     log:

@@ -1,5 +1,6 @@
 """Reads the files of a run, its sources and its code, writes where they came from: crate, config, checksum list."""
 
+import json
 from pathlib import Path
 
 import yaml
@@ -14,7 +15,7 @@ config_path, folder = snakemake.output.config, Path(snakemake.output.crate).pare
 run_folder = folder.parent
 Path(config_path).write_text(yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True, width=120))
 
-code = [params.snakefile, *snakemake.input.workflow]
+code = list(snakemake.input.workflow)
 own = {*snakemake.output}
 results = {path: job for path, job in find_results(run_folder, params.rules).items() if path not in own}
 # A source that this run did not need is not there; two may be the same files.
@@ -37,3 +38,5 @@ tools = {rule["name"]: rule["tool"] for rule in params.rules}
 records = read_records(".snakemake/metadata")
 crate.add_jobs(results, records, tools, config_path, sources)
 crate.write()
+kept = {path: record for path, record in records.items() if Path(path).is_relative_to(run_folder)}
+Path(snakemake.output.metadata).write_text(json.dumps(kept, sort_keys=True) + "\n")

@@ -17,6 +17,7 @@ class Rendering:
         start_s: where in the music the audio begins, in seconds: silence is trimmed.
         end_s: where it ends.
         n_dropped: voices that FluidSynth cut off or did not start, because too many sounded.
+        sha256: of the FLAC; empty if there is none.
     """
 
     index: int
@@ -24,6 +25,7 @@ class Rendering:
     start_s: float
     end_s: float
     n_dropped: int
+    sha256: str = ""
 
     @property
     def is_audible(self) -> bool:

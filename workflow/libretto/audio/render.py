@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from libretto.audio.manifest import Rendering
 from libretto.errors import InputError
+from libretto.files import file_sha256
 from libretto.tokens.midi_writer import MAX_TRACKS
 
 RELEASE_SECONDS = 4.0  # after the last MIDI event: the last notes ring out, far below the level of trimming
@@ -198,14 +199,16 @@ def render_file(midi: Path, folder: Path, soundfont: str | Path, sample_rate: in
     dropped_before = fluid_log.n_dropped
     audio = synthesize(midi, soundfont, sample_rate)
     start, end = trim_silence(audio, trim_db)
+    flac = folder / f"{midi.stem}.flac"
     if end > start:
-        soundfile.write(folder / f"{midi.stem}.flac", audio[start:end], sample_rate, subtype="PCM_16")
+        soundfile.write(flac, audio[start:end], sample_rate, subtype="PCM_16")
     return Rendering(
         index=int(midi.stem),
         seconds=(end - start) / sample_rate,
         start_s=start / sample_rate,
         end_s=end / sample_rate,
         n_dropped=fluid_log.n_dropped - dropped_before,
+        sha256=file_sha256(flac) if end > start else "",
     )
 
 

@@ -56,12 +56,16 @@ def point_settings(config: dict, name: str) -> dict:
 
 
 def generating_models(config: dict, system: System, run: str) -> dict[str, str]:
-    """A system's `model` and `text_model`, the Llama that reads its text; for models of others just the `model`."""
+    """A system's `model`, `best` (which tells of the model) and `text_model`, the Llama that reads its text.
+
+    Models of others have just the `model`.
+    """
     if system.variant is None:
         name = system.checkpoint or config["unconditional"]["base"]
         return {"model": source_path(config, name, f"{run}/sources")}
     reader = source_path(config, _text_model(config, system.variant), f"{run}/sources")
-    return {"model": f"{run}/train/{system.variant}/model", "text_model": reader}
+    trained = f"{run}/train/{system.variant}"
+    return {"model": f"{trained}/model", "best": f"{trained}/best.json", "text_model": reader}
 
 
 def generating_settings(config: dict, system: System) -> dict | None:

@@ -74,6 +74,12 @@ def uses_standins(config: dict) -> bool:
     return any(source_path(config, name, "").startswith(STANDINS) for name in source_names(config))
 
 
+def own_paths(config: dict) -> set[str]:
+    """The files and folders of the user's own that the config names."""
+    paths = {source_path(config, name, "") for name in source_names(config) if "path" in source_entry(config, name)}
+    return {path for path in paths if not path.startswith(STANDINS)}
+
+
 def missing_paths(config: dict) -> dict[str, str]:
     """Each `path:` of the config that does not exist and that no rule makes, with the name of its first source."""
     missing: dict[str, str] = {}

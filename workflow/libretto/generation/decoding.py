@@ -57,7 +57,7 @@ class Decoder:
     ):
         self.core = core
         self.embed = embed
-        self.n_rows = head.out_features
+        self.n_rows = len(head.weight)
         self.head = joined([head.weight.detach()], head.weight.dtype)
         self.max_prompt = max_prompt
         self._steps: _Steps | None = None

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from libretto.errors import InputError
+from libretto.files import folder_sha256
 from libretto.tables import SAMPLES, read_rows
 from libretto.tokens.midi_writer import events_to_midi
 from libretto.tokens.reference import valid_events
@@ -70,4 +71,5 @@ def write_samples(
             substituted,
             sum(row["n_events"] for row in rows),
         )
-    pq.write_table(pa.Table.from_pylist(rows, SAMPLES), table)
+    # What the MIDI files are, is told by the table: Snakemake compares contents of files, not of folders.
+    pq.write_table(pa.Table.from_pylist(rows, SAMPLES.with_metadata({"midi_sha256": folder_sha256(midi)})), table)

@@ -1,16 +1,28 @@
 """A hash of what a script and the modules that it imports mean, so that a change of code reruns its rules.
 
 Snakemake follows a `script:` by mtime and its imports not at all. Rules say `params: code=code("train.py")` instead.
-What a module means is its syntax tree: comments, docstrings and layout are free to change.
+What a module means is its syntax tree: comments, docstrings and layout are free to change. The packages that modules
+import count with their versions in uv.lock.
 """
 
 import ast
 import hashlib
-from collections.abc import Iterable
+import re
+import sys
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 
 WORKFLOW = Path(__file__).parents[2]
+
+# What they say is for people: no result depends on it.
+MESSAGES = {"libretto/errors.py", "libretto/log.py"}
+# Packages that move or show bytes and do not make them.
+NEUTRAL = {"httpx", "huggingface_hub", "pyarrow", "tqdm"}
+# Where a package has another name than its module; and those behind a package that decide results too.
+DISTRIBUTIONS = {"fluidsynth": ["pyfluidsynth"], "yaml": ["pyyaml"]}
+DISTRIBUTIONS |= {"transformers": ["transformers", "accelerate", "tokenizers"]}
+DISTRIBUTIONS |= {"laion_clap": ["laion-clap", "librosa", "torchaudio"]}
 
 # Ways to reach code and data that no import statement names. importlib.metadata is harmless.
 DUNDERS = {"__file__", "__import__", "__loader__", "__path__", "__spec__"}  # as names, attributes and strings alike
@@ -19,38 +31,65 @@ HIDDEN_MODULES = {f"importlib.{name}" for name in ("machinery", "resources", "ut
 HIDDEN_MODULES |= {"builtins", "importlib", "pkgutil", "runpy"}
 
 
-def code_hash(script: str | Path) -> str:
-    """SHA-256 (first 16 hex digits) over the meaning of `script` and of all the workflow's modules that it imports.
+def code_hash(script: str | Path, texts: Iterable[str] = (), unused: Collection[str] = ()) -> str:
+    """SHA-256 (first 16 hex digits) over what decides a script's results, other than its inputs and parameters.
+
+    That is the meaning of the script and of the workflow's modules that it imports, but not of `MESSAGES`; the locked
+    versions of the packages that they import; and `texts`.
+
+    Args:
+        script: its path.
+        texts: what else decides, such as environment variables and a shell command.
+        unused: modules, such as `libretto/models/amt.py`, that the script imports and this job does not call.
 
     Raises:
         ValueError: naming a file that reaches code or data in a way that the hash cannot follow.
     """
-    return meaning_hash(imported_files(script))
+    files = imported_files(script, frozenset(unused))
+    kept = {path for path in files if path.relative_to(WORKFLOW).as_posix() not in MESSAGES}
+    return meaning_hash(kept, [*imported_packages(files), *texts])
 
 
-def meaning_hash(paths: Iterable[Path]) -> str:
-    """SHA-256 (first 16 hex digits) over the names and the meanings of Python files of the workflow."""
+def meaning_hash(paths: Iterable[Path], texts: Iterable[str] = ()) -> str:
+    """SHA-256 (first 16 hex digits) over the names and the meanings of Python files of the workflow, and over texts."""
     digest = hashlib.sha256()
+    for text in texts:
+        digest.update(f"{len(text)}\0{text}".encode())
     for path in sorted(paths):
         name, meaning = path.relative_to(WORKFLOW).as_posix(), _meaning(path)
         digest.update(f"{name}\0{len(meaning)}\0{meaning}".encode())
     return digest.hexdigest()[:16]
 
 
-def imported_files(script: str | Path) -> set[Path]:
-    """`script` and the files of the workflow that it imports, directly or not."""
+def imported_files(script: str | Path, unused: Collection[str] = ()) -> set[Path]:
+    """`script` and the files of the workflow that it imports, directly or not; `unused` ones are not entered."""
     seen, queue = set(), [Path(script)]
     while queue:
         path = queue.pop()
-        if path not in seen:
+        if path not in seen and path.relative_to(WORKFLOW).as_posix() not in unused:
             seen.add(path)
-            queue += _imports(path)
+            queue += _imports(path)[0]
     return seen
 
 
+def imported_packages(paths: Iterable[Path]) -> list[str]:
+    """The packages that files import and that decide results, each as `name==version`, by uv.lock."""
+    versions = _locked_versions(WORKFLOW.parent / "uv.lock")
+    modules = {module for path in paths for module in _imports(path)[1]} - NEUTRAL
+    names = {name for module in modules for name in DISTRIBUTIONS.get(module, [module.replace("_", "-")])}
+    return [f"{name}=={versions.get(name)}" for name in sorted(names)]
+
+
 @cache
-def _imports(path: Path) -> tuple[Path, ...]:
-    """The files of the workflow that one file's import statements name, anywhere in the file."""
+def _locked_versions(lock: Path) -> dict[str, str]:
+    """As `tomllib` reads them, but at once: the file is read on every call of Snakemake."""
+    text = lock.read_text() if lock.exists() else ""
+    return dict(re.findall(r'^name = "(.+)"\nversion = "(.+)"', text, re.MULTILINE))
+
+
+@cache
+def _imports(path: Path) -> tuple[tuple[Path, ...], frozenset[str]]:
+    """The files of the workflow, and the packages, that one file's import statements name, anywhere in the file."""
     names, variables = set(), set()
     for node in ast.walk(_parse(path)):
         if isinstance(node, ast.Import):
@@ -72,14 +111,17 @@ def _imports(path: Path) -> tuple[Path, ...]:
         raise ValueError(
             f"{path}: {hidden[0]} cannot be followed; import code by a statement, make data an input of the rule"
         )
-    files = set()
+    files, packages = set(), set()
+    folders = (WORKFLOW, WORKFLOW / "scripts")  # both are on the path of a rule's script
     for name in names:
         parts = name.split(".")
-        for folder in (WORKFLOW, WORKFLOW / "scripts"):  # both are on the path of a rule's script
+        for folder in folders:
             for depth in range(len(parts)):
                 stem = folder.joinpath(*parts[: depth + 1])
                 files |= {f for f in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py") if f.is_file()}
-    return tuple(files)
+        if not any((folder / end).exists() for folder in folders for end in (parts[0], f"{parts[0]}.py")):
+            packages.add(parts[0])
+    return tuple(files), frozenset(packages - sys.stdlib_module_names)
 
 
 @cache

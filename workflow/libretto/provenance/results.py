@@ -1,7 +1,6 @@
 """What a run left behind: its files and their contents, the job that made each, and Snakemake's records of the jobs."""
 
 import base64
-import hashlib
 import json
 import os
 import re
@@ -12,15 +11,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from libretto.files import file_sha256
+from libretto.files import file_sha256, listing_sha256
+
+NAME_LENGTH = 254  # of a file's name, and an @ before all but the last part of a longer one
 
 
 @dataclass(frozen=True)
 class Content:
     """What lies at a path: its size and its SHA-256, and for a folder how many files.
 
-    The digest of a folder is that of its listing: a line `<sha256>  <path in the folder>` per file, sorted by path,
-    as `sha256sum` prints them.
+    The digest of a folder is that of its listing: `libretto.files.listing_sha256`.
     """
 
     sha256: str
@@ -52,9 +52,8 @@ def read_contents(paths: Iterable[str | Path], threads: int) -> dict[str, Conten
     for path in places:
         if path in files:
             listing = {file.relative_to(path).as_posix(): digests[file] for file in files[path]}
-            text = "".join(f"{digest}  {name}\n" for name, digest in sorted(listing.items()))
             size = sum(file.stat().st_size for file in files[path])
-            contents[str(path)] = Content(hashlib.sha256(text.encode()).hexdigest(), size, listing)
+            contents[str(path)] = Content(listing_sha256(listing), size, listing)
         else:
             contents[str(path)] = Content(digests[path], path.stat().st_size)
     return contents
@@ -85,6 +84,21 @@ def find_results(folder: str | Path, rules: Sequence[Mapping]) -> dict[str, Job]
 
     visit(Path(folder).as_posix())
     return results
+
+
+def write_records(records: Mapping[str, Mapping], folder: str | Path) -> None:
+    """Write Snakemake's records where and as it keeps them: a copied run is then known as it was.
+
+    Args:
+        records: by output path.
+        folder: `.snakemake/metadata`.
+    """
+    for path, record in records.items():
+        name = base64.b64encode(path.encode()).decode()
+        parts = [name[start : start + NAME_LENGTH] for start in range(0, len(name), NAME_LENGTH)]
+        file = Path(folder, *(f"@{part}" for part in parts[:-1]), parts[-1])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(record))
 
 
 def read_records(folder: str | Path) -> dict[str, dict]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas
 import torch
 
-from libretto.files import follow_umask, remove
+from libretto.files import folder_sha256, follow_umask, remove
 from libretto.training.resume import FINISHED, link_tree, mark_complete
 
 
@@ -59,7 +59,9 @@ def write_result(folder: Path, log: list[dict], with_model: bool) -> None:
         link_tree(kept, partial / "model")
         (partial / "model" / "scores.json").unlink()
         link_tree(folder / "tensorboard", partial / "tensorboard")
-    (partial / "best.json").write_text(json.dumps(read_scores(kept), indent=1) + "\n")
+    # What a model is, is told by a small file: Snakemake compares contents of files, not of folders.
+    digest = {"model_sha256": folder_sha256(partial / "model")} if with_model else {}
+    (partial / "best.json").write_text(json.dumps(read_scores(kept) | digest, indent=1) + "\n")
     pandas.DataFrame(log).to_parquet(partial / "log.parquet", index=False)
     mark_complete(partial)
     partial.rename(folder / FINISHED)
