@@ -1,5 +1,5 @@
 # `make demo` and `make test` do their own set-up, on Debian or Ubuntu with Python 3.11 or 3.12; called again they skip what is there.
-.PHONY: help demo song gpu test test-fast env venv system test-system lock format clean
+.PHONY: help demo song audit gpu test test-fast env venv system test-system lock format clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -24,7 +24,7 @@ demo: env ## run the whole pipeline, small, on this machine's CPU; ends with the
 	@echo
 	@echo "The same as a page:   results/demo/table.html"
 	@echo "Listen and look:      results/demo/report/index.html"
-	@echo "Where it came from:   results/demo/provenance/ro-crate-metadata.json"
+	@echo "Where it came from:   results/demo/provenance/ro-crate-metadata.json (and: make audit)"
 	@echo "What it cost:         results/demo/cost.csv"
 
 override export PROMPT := $(value PROMPT)
@@ -35,6 +35,10 @@ song: env ## after make demo: make song PROMPT="a calm waltz for harp and string
 	@echo
 	@echo "Listen and look:      results/demo/compose/index.html"
 	@ls results/demo/compose/samples/*/*
+
+RUN := demo
+audit: env ## say what of a run is not as its jobs made it: make audit RUN=paper
+	@PYTHONPATH=workflow .venv/bin/python -m libretto audit results/$(RUN)
 
 test: env test-system ## run all checks and tests, with a short form of the demo and a Slurm cluster on this machine
 	$(PYTEST)

@@ -46,10 +46,15 @@ def listing_sha256(files: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def files_in(folder: str | Path) -> dict[str, Path]:
+    """The files in a folder by their paths there, sorted; without the one that Snakemake adds to a finished one."""
+    paths = (path for path in Path(folder).rglob("*") if path.is_file() and path.name != ".snakemake_timestamp")
+    return dict(sorted((path.relative_to(folder).as_posix(), path) for path in paths))
+
+
 def folder_sha256(folder: str | Path) -> str:
     """`listing_sha256` of what lies in a folder."""
-    paths = (path for path in Path(folder).rglob("*") if path.is_file())
-    return listing_sha256({path.relative_to(folder).as_posix(): file_sha256(path) for path in paths})
+    return listing_sha256({name: file_sha256(path) for name, path in files_in(folder).items()})
 
 
 def inputs_hash(settings: dict, inputs: list[str | Path]) -> str:
@@ -66,9 +71,9 @@ def inputs_hash(settings: dict, inputs: list[str | Path]) -> str:
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for number, path in enumerate(map(Path, inputs)):
-        files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-        for file in files:
-            digest.update(f"\0{number}\0{file.relative_to(path)}\0{file_sha256(file)}".encode())
+        files = files_in(path) if path.is_dir() else {".": path}
+        for name, file in files.items():
+            digest.update(f"\0{number}\0{name}\0{file_sha256(file)}".encode())
     return digest.hexdigest()[:16]
 
 

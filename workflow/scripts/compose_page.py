@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from libretto.config.systems import System
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.report.listening import Prompt, add_music, read_music
 from libretto.report.presentation import STANDINS_NOTE
 from libretto.report.templates import render_template
 
-log = start_log(snakemake.log[0])
+log = start_job(snakemake)
 files, params, page = snakemake.input, snakemake.params, Path(snakemake.output.page)
 systems = [System(**system) for system in params.systems]
 music = read_music(systems, files.samples, files.midi, files.audio, files.audio_lists)

@@ -1,11 +1,11 @@
 """Reads the training and test songs, writes a control, whose scores are known beforehand, as if it were samples."""
 
 from libretto.generation.samples import read_songs, write_samples
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.scores.controls import control_pieces
 from libretto.tables import read_rows
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 files, params = snakemake.input, snakemake.params
 test = read_songs(files.test, params.n, ["lmd_id", "caption", "chunks"])
 train = read_songs(files.train, params.n, ["lmd_id", "chunks"])

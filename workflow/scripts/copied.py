@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.scores.copied import copied_shares
 from libretto.tables import read_rows
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 samples = list(read_rows(snakemake.input.tokens, ["index", "tokens"]))
 shares = copied_shares(samples, snakemake.input.train)
 Path(snakemake.output.shares).write_text(json.dumps(shares, indent=1) + "\n")

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.report.cost import collect_costs
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 costs = collect_costs(Path(snakemake.output.table).parent / "benchmarks", snakemake.params.rules)
 costs.to_csv(snakemake.output.table, index=False, float_format="%.5f", lineterminator="\n")

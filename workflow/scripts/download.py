@@ -5,9 +5,9 @@ from pathlib import Path
 
 from libretto.data.download import download_file, download_model
 from libretto.files import folder_sha256
-from libretto.log import start_log
+from libretto.job import start_job
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 os.environ.pop("HF_HUB_OFFLINE", None)
 download = download_model if snakemake.output.get("folder") else download_file
 download(snakemake.params.entry, Path(snakemake.output[0]), snakemake.params.key)

@@ -6,10 +6,10 @@ import pyarrow.parquet as pq
 from libretto.audio.embeddings.base import embed_files
 from libretto.audio.embeddings.clap import Clap
 from libretto.audio.manifest import audible_files, read_renderings
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.tables import CLAP_EMBEDDINGS, read_rows
 
-log = start_log(snakemake.log[0])
+log = start_job(snakemake)
 clap = Clap(snakemake.input.clap, snakemake.input.roberta, snakemake.params.sha256)
 files = audible_files(snakemake.input.audio, read_renderings(snakemake.input.list))
 clips = embed_files(clap, files, snakemake.threads)

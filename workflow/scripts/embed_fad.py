@@ -3,9 +3,9 @@
 from libretto.audio.embeddings import make_embedder
 from libretto.audio.embeddings.base import embed_files, write_embeddings
 from libretto.audio.manifest import audible_files, read_renderings
-from libretto.log import start_log
+from libretto.job import start_job
 
-log = start_log(snakemake.log[0])
+log = start_job(snakemake)
 embedder = make_embedder(snakemake.params.embedding, snakemake.input.weights, snakemake.params.sha256)
 files = audible_files(snakemake.input.audio, read_renderings(snakemake.input.list))
 embeddings = embed_files(embedder, files, snakemake.threads)

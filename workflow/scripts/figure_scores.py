@@ -3,11 +3,11 @@
 import pandas as pd
 
 from libretto.config.systems import System
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.report.figures import plot_scores, save
 from libretto.report.table import embedding_of
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 table = pd.read_csv(snakemake.input.table)
 systems = [System(**system) for system in snakemake.params.systems]
 save(plot_scores(table, systems, embedding_of(table)), snakemake.output)

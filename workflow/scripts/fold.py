@@ -3,11 +3,11 @@
 import torch
 
 from libretto.files import follow_umask
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.models.llama import LlamaForTextToMusic, generation_config
 from libretto.models.prompts import load_tokenizer
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 model = LlamaForTextToMusic.from_pretrained(snakemake.input.model, dtype=torch.float32)
 tokenizer = load_tokenizer(snakemake.input.text_model)
 folded = model.fold()

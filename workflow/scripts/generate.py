@@ -8,10 +8,10 @@ from pathlib import Path
 from libretto.files import inputs_hash, remove
 from libretto.generation.samples import read_songs, write_samples
 from libretto.generation.sampling import load_generator, sample
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.models.device import select_device
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 params = snakemake.params
 device = select_device()
 files = snakemake.input

@@ -3,10 +3,10 @@
 from libretto.config.systems import RANDOM_TEXT
 from libretto.data.middle import middle_chunk
 from libretto.generation.samples import read_songs, write_samples
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.seeds import derangement, stable_seed
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 system = snakemake.wildcards.system
 songs = read_songs(snakemake.input.songs, snakemake.params.n, ["lmd_id", "caption", "chunks"])
 prompts = songs

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-from libretto.log import start_log
+from libretto.job import start_job
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 with safe_open(Path(snakemake.input.model) / "model.safetensors", "numpy") as parameters:
     shares = np.exp(parameters.get_tensor("text_prefix.layer_weights").astype(np.float64))
 shares /= shares.sum()

@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from libretto.config.systems import System
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.report.listening import add_music, choose_samples, read_music
 from libretto.report.presentation import page_values
 from libretto.report.templates import render_template
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 files, params, page = snakemake.input, snakemake.params, Path(snakemake.output.page)
 systems = [System(**system) for system in params.systems]
 music = read_music(systems, files.samples, files.midi, files.audio, files.audio_lists)

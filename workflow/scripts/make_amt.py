@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from libretto.files import folder_sha256
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.standins.checkpoints import make_amt
 
-log = start_log(snakemake.log[0])
+log = start_job(snakemake)
 loss = make_amt(snakemake.output.model, snakemake.params.seed, snakemake.params.size)
 log.info("loss of the last steps: %.3f nats a token", loss)
 Path(snakemake.output.sha256).write_text(folder_sha256(snakemake.output.model) + "\n")

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from libretto.files import folder_sha256
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.standins.checkpoints import make_llama
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 make_llama(snakemake.output.model, snakemake.params.seed, snakemake.params.size)
 Path(snakemake.output.sha256).write_text(folder_sha256(snakemake.output.model) + "\n")

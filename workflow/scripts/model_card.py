@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from libretto.config.systems import System
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.report.presentation import scores_by_temperature
 from libretto.report.templates import render_template
 from libretto.tokens.vocab import EMBEDDING_ROWS
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 files, params = snakemake.input, snakemake.params
 systems = [System(**system) for system in params.systems]
 folded = json.loads((Path(files.model) / "config.json").read_text())

@@ -2,9 +2,9 @@
 
 from libretto.generation.outside import match_files, read_piece
 from libretto.generation.samples import read_songs, write_samples
-from libretto.log import start_log
+from libretto.job import start_job
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 params, system = snakemake.params, snakemake.wildcards.system
 songs = read_songs(snakemake.input.test, params.n, ["lmd_id", "caption"])
 files = match_files(snakemake.input.midi, [song["lmd_id"] for song in songs], f"systems.{system}.midi")

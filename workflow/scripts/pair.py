@@ -7,7 +7,7 @@ from tqdm import tqdm
 from libretto.data.pairs import pair, read_midicaps
 from libretto.errors import InputError
 from libretto.files import written_whole
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.tables import DROPPED, PAIRS, TableWriter, read_rows
 
 
@@ -31,7 +31,7 @@ def main(midicaps, members, splits, pairs_path, unpaired_path):
     logging.info("%d pairs of text and music", count)
 
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 main(
     snakemake.input.midicaps,
     snakemake.input.members,

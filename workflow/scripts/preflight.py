@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from libretto.errors import InputError
-from libretto.log import start_log
+from libretto.job import start_job
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 print(Path(snakemake.input.markdown).read_text())
 for path in map(Path, snakemake.input.figures):
     if "problem" in json.loads(path.read_text()):

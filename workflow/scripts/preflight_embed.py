@@ -5,11 +5,11 @@ from pathlib import Path
 
 from libretto.audio.embeddings import make_embedder
 from libretto.errors import InputError
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.preflight.device import describe_device, or_problem
 from libretto.preflight.embedding import measure_embedding
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 params = snakemake.params
 
 

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 from libretto.generation.sampling import conditioned, unconditional
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.models.device import inference_dtype, select_device
 from libretto.preflight.device import check_gpu, describe_device, or_problem
 from libretto.preflight.generation import measure_generation
 from libretto.preflight.models import base_config, random_amt, random_variant
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 params = snakemake.params
 settings, device = params.settings, select_device()
 

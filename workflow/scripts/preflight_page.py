@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from libretto.config.systems import System
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.preflight.page import find_problems, needed_bytes, project, to_markdown
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 config, params = snakemake.params.config, snakemake.params
 paths = [Path(path) for path in snakemake.input.figures]
 figures = {f"{path.parent.name}/{path.stem}": json.loads(path.read_text()) for path in paths}

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 from libretto.files import remove
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.models.device import select_device
 from libretto.preflight.device import check_gpu, describe_device, or_problem
 from libretto.preflight.models import base_config, random_variant
 from libretto.preflight.training import measure_training
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 params = snakemake.params
 settings, folder, device = params.settings, Path(params.folder), select_device()
 

@@ -5,23 +5,34 @@ from pathlib import Path
 
 import yaml
 
-from libretto.log import start_log
+from libretto.errors import InputError
+from libretto.job import start_job
 from libretto.provenance.crate import RunCrate, git_commit, locked_versions
+from libretto.provenance.records import read_job_records
 from libretto.provenance.results import checksum_list, find_results, read_contents, read_records
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 params, lock = snakemake.params, snakemake.input.lock
 config_path, folder = snakemake.output.config, Path(snakemake.output.crate).parent
 run_folder = folder.parent
 Path(config_path).write_text(yaml.safe_dump(params.config, sort_keys=False, allow_unicode=True, width=120))
 
 code = list(snakemake.input.workflow)
-own = {*snakemake.output}
-results = {path: job for path, job in find_results(run_folder, params.rules).items() if path not in own}
+results = {path: job for path, job in find_results(run_folder, params.rules).items() if path not in snakemake.output}
 # A source that this run did not need is not there; two may be the same files.
 sources = {source["path"]: source["pins"] for source in params.sources.values() if Path(source["path"]).exists()}
 added = dict.fromkeys([*code, lock, config_path, *sources, *results])
 contents = read_contents(added, snakemake.threads)
+jobs = read_job_records(run_folder)
+records = {path: record for record in jobs.values() for path in record["outputs"]}
+then = {path: records[path]["outputs"][path] for path in results if path in records}
+if changed := [path for path, digest in then.items() if contents[path].sha256 != digest]:
+    raise InputError(
+        f"{', '.join(changed)}: changed since a job made it, which is not credited with the change. Remove it, and "
+        "call snakemake again to have it made again"
+    )
+kept = [str(path) for path in jobs if path.is_relative_to(run_folder)]
+contents |= read_contents(kept, snakemake.threads)
 Path(snakemake.output.checksums).write_text(checksum_list(contents, run_folder))
 
 crate = RunCrate(params.config["run"], folder, contents)
@@ -35,8 +46,8 @@ for path in results:
         crate.add_file(path)
 crate.set_workflow(params.snakefile, code, git_commit("."), lock, locked_versions(lock))
 tools = {rule["name"]: rule["tool"] for rule in params.rules}
-records = read_records(".snakemake/metadata")
 crate.add_jobs(results, records, tools, config_path, sources)
 crate.write()
-kept = {path: record for path, record in records.items() if Path(path).is_relative_to(run_folder)}
-Path(snakemake.output.metadata).write_text(json.dumps(kept, sort_keys=True) + "\n")
+metadata = read_records(".snakemake/metadata")
+own = {path: record for path, record in metadata.items() if Path(path).is_relative_to(run_folder)}
+Path(snakemake.output.metadata).write_text(json.dumps(own, sort_keys=True) + "\n")

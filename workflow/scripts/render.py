@@ -2,9 +2,9 @@
 
 from libretto.audio.manifest import write_renderings
 from libretto.audio.render import render_folder
-from libretto.log import start_log
+from libretto.job import start_job
 
-log = start_log(snakemake.log[0])
+log = start_job(snakemake)
 renderings = render_folder(
     snakemake.input.midi,
     snakemake.output.audio,

@@ -7,7 +7,7 @@ import numpy as np
 
 from libretto.audio.embeddings.base import read_embeddings
 from libretto.audio.manifest import read_renderings
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.scores.clap import clap_matrix, clap_score
 from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub
 from libretto.scores.inference import own_minus_others
@@ -23,7 +23,7 @@ def check_clips(indices, audible, path):
         raise RuntimeError(f"{path} holds {len(indices)} clips that do not match the {len(audible)} audible ones")
 
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 files, params = snakemake.input, snakemake.params
 samples = list(read_rows(files.tokens))
 pairs = list(read_rows(files.pairs, ["lmd_id", "split", "instrument_summary", "key"]))

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from libretto.data.archive import read_archive
 from libretto.files import written_whole
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.tables import MEMBERS, MIDI, TableWriter
 
 
@@ -31,5 +31,5 @@ def main(archive, shards, members):
     logging.info("%d songs, %d members refused", songs, refused)
 
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 main(snakemake.input.archive, {Path(path).stem: path for path in snakemake.output.midi}, snakemake.output.members)

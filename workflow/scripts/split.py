@@ -9,7 +9,7 @@ from tqdm import tqdm
 from libretto.data.splits import SPLITS, assign_splits, find_duplicates, merge_songs
 from libretto.errors import InputError
 from libretto.files import written_whole
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.tables import CHUNKS, DROPPED, SONGS, TableWriter, dropped_row, read_rows
 
 MIN_SONGS = 2  # per split: each song also gets another one's description
@@ -55,5 +55,5 @@ def main(files, params, output):
     logging.info("%d songs in two splits: %s", len(duplicates), "dropped" if params.deduplicate else "kept")
 
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 main(snakemake.input, snakemake.params, snakemake.output)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from libretto.config.systems import System
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.report.figures import save
 from libretto.report.study import (
     Roles,
@@ -21,7 +21,7 @@ from libretto.report.study import (
 from libretto.report.templates import render_template
 from libretto.tables import read_rows
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 files, params = snakemake.input, snakemake.params
 table = pd.read_csv(files.table)
 systems, roles = [System(**system) for system in params.systems], Roles(**params.roles)

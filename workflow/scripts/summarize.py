@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from libretto.data.summary import summarize
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.tables import read_rows
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 n_members = pq.read_metadata(snakemake.input.members).num_rows
 unpaired = pq.read_table(snakemake.input.unpaired, columns=["row"])["row"]
 n_rows = pq.read_metadata(snakemake.input.pairs).num_rows + len(unpaired) - unpaired.null_count

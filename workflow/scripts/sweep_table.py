@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from libretto.config.sweep import SweepPoint
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.report.figures import plot_sweep, save
 from libretto.report.sweep_table import sweep_markdown, sweep_table
 from libretto.report.table import write_csv
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 points = [SweepPoint(**point) for point in snakemake.params.points]
 bests = [json.loads(Path(path).read_text()) for path in snakemake.input.bests]
 logs = [pd.read_parquet(path) for path in snakemake.input.logs]

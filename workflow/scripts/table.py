@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from libretto.config.systems import System
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.report.presentation import page_values, to_latex, to_markdown
 from libretto.report.table import build_table, mark_like_best, write_csv
 from libretto.report.templates import render_template
 from libretto.scores.comparisons import compare
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 files, params, output = snakemake.input, snakemake.params, snakemake.output
 systems = [System(**system) for system in params.systems]
 metrics = {system.name: json.loads(Path(path).read_text()) for system, path in zip(systems, files.metrics, strict=True)}

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from libretto.data.tokenization import tokenize_song
 from libretto.files import written_whole
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.tables import DROPPED, TOKENS, TableWriter, dropped_row, read_rows, write_table
 
 
@@ -42,7 +42,7 @@ def write_in_order(songs, waiting, path):
             writer.add(songs[index] | {"tokens": np.fromfile(waiting, np.int32, 3 * songs[index]["n_events"])})
 
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 main(
     snakemake.input.midi,
     snakemake.input.pairs,

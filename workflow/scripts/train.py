@@ -16,13 +16,11 @@ import torch
 
 from libretto.errors import InputError
 from libretto.files import inputs_hash
+from libretto.job import Job, start_job
 from libretto.log import start_log
-from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
-from libretto.models.device import select_device
-from libretto.models.variants import base_model, make_variant
 from libretto.training.result import write_result
 from libretto.training.resume import FINISHED, find_damage, link_tree, locked, remove_all_but_finished
-from libretto.training.trainer import train
+from libretto.training.variant import train_variant
 
 logger = logging.getLogger("libretto")
 
@@ -34,8 +32,7 @@ def main(args):
 
 def train_or_take_result(args):
     settings = json.loads(args.settings)
-    inputs = [path for path in (args.train, args.valid, args.base, args.text_model, args.init_from) if path]
-    folder = args.checkpoints / inputs_hash({**settings, "code": args.code}, inputs)
+    folder = args.checkpoints / inputs_hash({**settings, "code": args.code}, inputs_of(args))
     folder.mkdir(parents=True, exist_ok=True)
     finished = folder / FINISHED
     if finished.exists():
@@ -44,7 +41,13 @@ def train_or_take_result(args):
         logger.info("nothing that this training depends on has changed: its result is taken from %s", finished)
     else:
         logger.info("training in %s", folder)
-        log = run_training(args, settings, folder)
+        # Before anything is put on a GPU.
+        if torch.cuda.is_available():
+            torch.cuda.set_device(args.local_rank)
+        models = args.base, args.text_model, args.init_from
+        log = train_variant(
+            settings, args.train, args.valid, *models, folder, args.checkpoint_minutes, args.model is None
+        )
         if args.rank == 0:
             write_result(folder, log, with_model=args.model is not None)
     if args.rank == 0:
@@ -56,22 +59,8 @@ def train_or_take_result(args):
         remove_all_but_finished(folder)
 
 
-def run_training(args, settings, folder):
-    """Train, or resume the training; returns the log."""
-    variant_settings, text, seed = (settings[key] for key in ("variant", "text", "seed"))
-    training = variant_settings["training"]
-    if torch.cuda.is_available():
-        torch.cuda.set_device(args.local_rank)  # before anything is put on a GPU
-    torch.manual_seed(seed)
-    model = base_model(variant_settings, args.base, args.text_model, args.init_from)
-    variant = make_variant(model, variant_settings, text, args.text_model, select_device())
-    cache = str(folder / "splits")
-    n_items, dropout = training["max_steps"] * training["batch_size"], text["description_dropout"]
-    shuffled = variant_settings["descriptions"] == "shuffled"
-    train_set = TrainingChunks(load_split(args.train, cache), n_items, variant.prompter, dropout, seed, shuffled)
-    valid_set = MiddleChunks(load_split(args.valid, cache), variant.prompter)
-    may_diverge = args.model is None  # in a search, that is a result too
-    return train(variant, train_set, valid_set, training, seed, folder, args.checkpoint_minutes, may_diverge)
+def inputs_of(args):
+    return [path for path in (args.train, args.valid, args.base, args.text_model, args.init_from) if path]
 
 
 if __name__ == "__main__":
@@ -92,5 +81,13 @@ if __name__ == "__main__":
     parser.add_argument("--log-file", required=True, help="file to log to")
     arguments = parser.parse_args()
     arguments.rank, arguments.local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
-    start_log(arguments.log_file if arguments.rank == 0 else f"{arguments.log_file}.{arguments.rank}")
+    if arguments.rank == 0:
+        outputs = (arguments.model, arguments.tensorboard, arguments.best, arguments.history)
+        params = {"settings": json.loads(arguments.settings), "code": arguments.code}
+        rule = arguments.log_file.rpartition("logs/")[2].partition("/")[0]
+        start_job(
+            Job(rule, [arguments.log_file], inputs_of(arguments), [str(path) for path in outputs if path], params)
+        )
+    else:
+        start_log(f"{arguments.log_file}.{arguments.rank}")
     main(arguments)

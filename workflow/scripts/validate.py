@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from libretto.log import start_log
+from libretto.job import start_job
 from libretto.models.attention import CAUSAL
 from libretto.models.batches import MiddleChunks, load_split
 from libretto.models.device import select_device
@@ -17,7 +17,7 @@ from libretto.models.variants import make_variant, trained_model
 from libretto.seeds import derangement, stable_seed
 from libretto.training.validation import BATCH, validation_loss
 
-start_log(snakemake.log[0])
+start_job(snakemake)
 settings = snakemake.params.settings
 model = trained_model(settings["variant"], snakemake.input.model, torch.float32)
 model.set_attn_implementation(CAUSAL)

@@ -5,11 +5,11 @@ import json
 import os
 from pathlib import Path
 
-from libretto.files import file_sha256, listing_sha256
+from libretto.files import file_sha256, files_in, folder_sha256
 
 
 def content_digest(path: str | Path, cache: str | Path) -> str | None:
-    """SHA-256 over a file, or over the files of a folder and their names in it.
+    """The SHA-256 of a file, or of a folder (`folder_sha256`).
 
     What is no longer there is taken to be what it was, and is None if it never was there.
 
@@ -25,14 +25,17 @@ def content_digest(path: str | Path, cache: str | Path) -> str | None:
     known = json.loads(place.read_text()) if place.exists() else {}
     if not path.exists():
         return known.get("sha256")
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    names = [str(file.relative_to(path)) for file in files]
-    states = [[stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns] for stat in map(os.stat, files)]
-    if known.get("names") != names or known.get("states") != states:
-        digests = dict(zip(names, map(file_sha256, files), strict=True))
-        known = {"names": names, "states": states, "sha256": listing_sha256(digests)}
+    files = files_in(path) if path.is_dir() else {".": path}
+    states = {name: _state(file) for name, file in files.items()}
+    if known.get("states") != states:
+        known = {"states": states, "sha256": folder_sha256(path) if path.is_dir() else file_sha256(path)}
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f"{place.name}.{os.getpid()}")
         part.write_text(json.dumps(known))
         part.replace(place)  # jobs of a cluster may find the same at once
     return known["sha256"]
+
+
+def _state(file: Path) -> list[int]:
+    state = file.stat()
+    return [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 WORKFLOW = Path(__file__).parents[2]
 
-# What they say is for people: no result depends on it.
-MESSAGES = {"libretto/errors.py", "libretto/log.py"}
+# Messages and records: no result depends on them.
+ASIDE = {"libretto/errors.py", "libretto/job.py", "libretto/log.py"}
 # Packages that move or show bytes and do not make them.
 NEUTRAL = {"httpx", "huggingface_hub", "pyarrow", "tqdm"}
 # Where a package has another name than its module; and those behind a package that decide results too.
@@ -34,7 +34,7 @@ HIDDEN_MODULES |= {"builtins", "importlib", "pkgutil", "runpy"}
 def code_hash(script: str | Path, texts: Iterable[str] = (), unused: Collection[str] = ()) -> str:
     """SHA-256 (first 16 hex digits) over what decides a script's results, other than its inputs and parameters.
 
-    That is the meaning of the script and of the workflow's modules that it imports, but not of `MESSAGES`; the locked
+    That is the meaning of the script and of the workflow's modules that it imports, but not of `ASIDE`; the locked
     versions of the packages that they import; and `texts`.
 
     Args:
@@ -45,9 +45,8 @@ def code_hash(script: str | Path, texts: Iterable[str] = (), unused: Collection[
     Raises:
         ValueError: naming a file that reaches code or data in a way that the hash cannot follow.
     """
-    files = imported_files(script, frozenset(unused))
-    kept = {path for path in files if path.relative_to(WORKFLOW).as_posix() not in MESSAGES}
-    return meaning_hash(kept, [*imported_packages(files), *texts])
+    files = imported_files(script, {*unused, *ASIDE})
+    return meaning_hash(files, [*imported_packages(files), *texts])
 
 
 def meaning_hash(paths: Iterable[Path], texts: Iterable[str] = ()) -> str:

@@ -151,7 +151,7 @@ class RunCrate:
 
         Args:
             results: of `find_results`; all have been added.
-            records: of `read_records`; a job without one has neither inputs nor times.
+            records: of the jobs, by what they made; a job without one has neither inputs nor times.
             tools: the file that holds the code of each rule.
             config: the resolved config; it has been added.
             sources: paths of those that the run used; all have been added.
@@ -162,18 +162,19 @@ class RunCrate:
         actions, times = [], []
         for job, paths in sorted(made.items()):
             record = next((records[path] for path in paths if path in records), {})
-            inputs = [path for path in record.get("input", ()) if path in self._entities]
+            inputs = [path for path in record.get("inputs", ()) if path in self._entities]
+            host = f" on {record['host']}, commit {record['commit']['id']}" if record else ""
             action = self._add(
                 "#job-" + urllib.parse.quote(job.name.replace(" ", "-")),
                 "CreateAction",
                 name=job.name,
-                description=f"A job of the rule {job.rule}",
+                description=f"A job of the rule {job.rule}{host}",
                 instrument=self._entities[tools[job.rule]],
                 **self._links(object=inputs, result=paths),
             )
-            if record.get("starttime") and record.get("endtime"):
-                action["startTime"], action["endTime"] = _iso(record["starttime"]), _iso(record["endtime"])
-                times += [record["starttime"], record["endtime"]]
+            if record:
+                action["startTime"], action["endTime"] = record["started"], record["ended"]
+                times += [record["started"], record["ended"]]
             actions.append(action)
         run = self._add(
             "#run",
@@ -184,10 +185,10 @@ class RunCrate:
             **self._links(object=[config, *sources], result=results),
         )
         if times:
-            run["startTime"], run["endTime"] = _iso(min(times)), _iso(max(times))
+            run["startTime"], run["endTime"] = min(times), max(times)
         root = self._crate.root_dataset
         root["mentions"] = [run, *actions]
-        root["datePublished"] = _iso(max(times) if times else max(os.path.getmtime(path) for path in results))
+        root["datePublished"] = max(times) if times else _iso(max(os.path.getmtime(path) for path in results))
 
     def _links(self, **paths: Iterable[str]) -> dict:
         """Properties that name entities: one by itself, several as a list (as RO-Crate requires it), none left out."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from libretto.files import file_sha256, listing_sha256
+from libretto.files import file_sha256, files_in, listing_sha256
 
 NAME_LENGTH = 254  # of a file's name, and an @ before all but the last part of a longer one
 
@@ -44,15 +44,16 @@ class Job:
 def read_contents(paths: Iterable[str | Path], threads: int) -> dict[str, Content]:
     """Hash files and folders, several at a time, with a progress bar."""
     places = [Path(path) for path in paths]
-    files = {path: sorted(p for p in path.rglob("*") if p.is_file()) for path in places if path.is_dir()}
-    single = sorted({path for path in places if path.is_file()} | {file for found in files.values() for file in found})
+    files = {path: files_in(path) for path in places if path.is_dir()}
+    inside = {file for found in files.values() for file in found.values()}
+    single = sorted({path for path in places if path.is_file()} | inside)
     with ThreadPoolExecutor(threads) as pool:
         digests = dict(zip(single, tqdm(pool.map(file_sha256, single), total=len(single), unit="file"), strict=True))
     contents = {}
     for path in places:
         if path in files:
-            listing = {file.relative_to(path).as_posix(): digests[file] for file in files[path]}
-            size = sum(file.stat().st_size for file in files[path])
+            listing = {name: digests[file] for name, file in files[path].items()}
+            size = sum(file.stat().st_size for file in files[path].values())
             contents[str(path)] = Content(listing_sha256(listing), size, listing)
         else:
             contents[str(path)] = Content(digests[path], path.stat().st_size)

@@ -45,13 +45,21 @@ def _gpus(resources) -> int | None:
     return None if resources["gpu"].is_evaluable() else resources["gpu"].value
 
 
+def _pins(config: dict, name: str) -> dict:
+    entry = source_entry(config, name)
+    return {} if "path" in entry else entry
+
+
 def describe_sources(config: dict, folder: str) -> dict[str, dict]:
-    """Each source's `path` (in `folder` where it is downloaded), and its `pins` as properties of schema.org."""
+    """Each source's `path` (in `folder` where it is downloaded), and its `pins` as properties of schema.org.
+
+    A copy of the user's own has none: nobody has compared it with what the pins are of.
+    """
     return {
         name: {
             "path": source_path(config, name, folder),
             "pins": {"name": config_key(name)}
-            | {PINS[key]: value for key, value in source_entry(config, name).items() if key in PINS},
+            | {PINS[key]: value for key, value in _pins(config, name).items() if key in PINS},
         }
         for name in source_names(config)
     }

@@ -1,0 +1,46 @@
+"""What every script begins with: its log, and a record of its job, which is written once all has gone well."""
+
+import atexit
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from libretto.log import start_log
+from libretto.provenance.records import write_record
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a script that Snakemake starts by a shell command knows of its job; attributes as Snakemake's."""
+
+    rule: str
+    log: list[str]
+    input: list[str]
+    output: list[str]
+    params: dict
+    threads: int | None = None
+    resources: dict = field(default_factory=dict)
+
+
+def start_job(job) -> logging.Logger:
+    """Log from here on; at the end of the script, unless an error ends it, record what the job read and made.
+
+    Args:
+        job: Snakemake's object of the job, or a `Job`.
+    """
+    log = start_log(job.log[0])
+    started, report = datetime.now(UTC), sys.excepthook
+
+    def fail(kind, error, traceback):
+        atexit.unregister(finish)
+        report(kind, error, traceback)
+
+    def finish():
+        if all(map(os.path.exists, job.output)):
+            write_record(job, started)
+
+    atexit.register(finish)
+    sys.excepthook = fail
+    return log
