@@ -14,7 +14,7 @@ from libretto.config.digests import content_digest
 from libretto.errors import InputError
 from libretto.job import Job
 from libretto.provenance.audit import audit
-from libretto.provenance.records import record_path, write_record
+from libretto.provenance.records import Records, record_path, write_record
 from libretto.provenance.trace import to_svg, to_text, trace
 from tests.checkout import ROOT, snakemake
 
@@ -41,10 +41,16 @@ def run(tmp_path, monkeypatch):
     job("download_lmd", [], ["results/r/sources/lmd.tar.gz"], entry=entry)
     entry["sha256"] = content_digest("results/r/sources/lmd.tar.gz", "digests")
     job("download_lmd", [], ["results/r/sources/lmd.tar.gz"], entry=entry)
+    job("embed", [], ["results/r/embeddings/background.parquet"])
     for system in ("a-t1.0", "b-t1.1"):
         inputs = ["results/r/sources/lmd.tar.gz", "font.sf2"]
         job("render", inputs, [f"results/r/audio/{system}", f"results/r/audio/{system}.csv"], system)
-        job("score", [f"results/r/audio/{system}"], [f"results/r/metrics/{system}.json"], system)
+        job(
+            "score",
+            [f"results/r/audio/{system}", "results/r/embeddings/background.parquet"],
+            [f"results/r/metrics/{system}.json"],
+            system,
+        )
     Path("results/r/table.csv").write_text("system,fad\na-t1.0,0.25\nb-t1.1,0.5\n")
     metrics = [f"results/r/metrics/{system}.json" for system in ("a-t1.0", "b-t1.1")]
     write_record(Job("table", ["results/r/logs/table.log"], metrics, ["results/r/table.csv"], {}), datetime.now(UTC))
@@ -52,7 +58,9 @@ def run(tmp_path, monkeypatch):
     listed = subprocess.run("sha256sum $(find records -name '*.json')", shell=True, cwd=RUN, capture_output=True)
     Path("results/r/provenance/sha256sums.txt").write_bytes(listed.stdout)
     outputs = ["results/r/provenance/sha256sums.txt"]
-    write_record(Job("provenance", ["results/r/logs/provenance.log"], [], outputs, {}), datetime.now(UTC))
+    write_record(
+        Job("provenance", ["results/r/logs/provenance.log"], ["results/r/table.csv"], outputs, {}), datetime.now(UTC)
+    )
     for place in ("logs/x.log", "benchmarks/x.tsv", "checkpoints/a/model", "audio/a-t1.0/.snakemake_timestamp"):
         (RUN / place).parent.mkdir(parents=True, exist_ok=True)
         (RUN / place).touch()
@@ -114,6 +122,47 @@ def test_a_download_that_is_not_what_the_config_pins(run):
     assert ("source", "sources/lmd.tar.gz") in found(run)
 
 
+def test_a_result_that_another_rule_makes_now(run):
+    """As when a row becomes one of another kind: the old record, whose name sorts last, is the older one."""
+    job("zzz_samples", [], ["results/r/metrics/a-t1.0.json"], "a-t1.0")
+    job("score", ["results/r/audio/a-t1.0"], ["results/r/metrics/a-t1.0.json"], "a-t1.0")
+    assert Records(run).of("results/r/metrics/a-t1.0.json")["rule"] == "score"
+    assert ("changed", "metrics/a-t1.0.json") not in found(run)
+
+
+def test_what_no_final_result_comes_from_is_not_asked_about(run):
+    """As what a dropped row, or a preflight, has left."""
+    job("score", ["results/r/sources/lmd.tar.gz"], ["results/r/metrics/dropped.json"], "dropped")
+    Path("results/r/metrics/dropped.json").write_text("edited")
+    assert found(run) == []
+
+
+def test_code_is_told_by_its_commit(run):
+    Path("workflow").mkdir()
+    Path("workflow/rule.smk").write_text("a rule")
+    inputs = ["results/r/table.csv", "workflow/rule.smk"]
+    outputs = ["results/r/provenance/sha256sums.txt"]
+    write_record(Job("provenance", ["results/r/logs/provenance.log"], inputs, outputs, {}), datetime.now(UTC))
+    Path("workflow/rule.smk").write_text("a rule  # a comment")
+    assert found(run) == []
+
+
+def test_a_result_taken_from_an_earlier_training_keeps_its_record(run):
+    result, first = ["results/r/train/amt/best.json"], Path("results/r/checkpoints/amt/finished/record.json")
+    Path(result[0]).parent.mkdir(parents=True)
+    Path(result[0]).write_text("a model")
+    linked = Job("train", ["results/r/logs/train/amt.log"], [], result, {})
+    write_record(linked, datetime(2026, 1, 1, tzinfo=UTC), first)
+    write_record(linked, datetime(2026, 2, 2, tzinfo=UTC), first)
+    assert Records(run).of(result[0])["started"].startswith("2026-01-01")
+
+
+def test_texts_that_records_share_are_named_after_their_content(run):
+    (text,) = (run / "records/environments").iterdir()
+    text.write_text("edited")
+    assert found(run) == [("record", f"records/environments/{text.name}")]
+
+
 def test_a_folder_without_records(tmp_path):
     (finding,) = audit(tmp_path)
     assert "holds no records" in finding.text
@@ -125,6 +174,7 @@ def test_a_trace_leads_from_a_figure_to_the_source(run):
     order = ["table.csv", "metrics/a-t1.0.json", "audio/a-t1.0", "font.sf2", "sources/lmd.tar.gz", "http://example.org"]
     places = [text.index(name) for name in order]
     assert places == sorted(places)
+    assert "embeddings/background.parquet" in text  # what FAD compares with
     assert "b-t1.1" not in text
     assert "seed 3" in text
     assert "b-t1.1" in to_text(trace(run / "table.csv"))
@@ -138,6 +188,7 @@ def test_a_trace_leads_from_a_figure_to_the_source(run):
         ("nowhere/table.csv", None, "is in no run's folder"),
         ("results/r/metrics/c.json", None, "no job of the run made it"),
         ("results/r/table.csv", "c", "has no fad of c"),
+        ("results/r/metrics/a-t1.0.json", "a-t1.0", "has no rows of systems"),
     ],
 )
 def test_what_cannot_be_traced(run, path, system, message):

@@ -96,6 +96,9 @@ def test_demo_is_valid(config):
         ),
         ("data.splits.valid", "e\n", r"data\.splits\.valid: 'e\\n' is not hex digits in lower case"),
         ("run", "standins", r"config, run: the name 'standins' is taken; choose another"),
+        ("systems", {"a": {}}, r"config, systems.a: give one of midi, checkpoint, variant and control"),
+        ("systems", {"a": {"midi": "x", "control": "training-copy"}}, r"systems.a: give one of midi, checkpoint"),
+        ("systems", {"a": {"midi": "x", "share": 0.5}}, r"systems.a: share does nothing beside midi; remove it"),
         ("sources.models.lmd", {"path": "x"}, r"config, sources\.models: the name 'lmd' is taken; choose another"),
     ],
 )

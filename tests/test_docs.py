@@ -53,9 +53,9 @@ def test_a_variant_as_written(tmp_path):
     checkout = copy_checkout(tmp_path)
     before = job_counts(dry_run(checkout))
     (printed,) = follow("A variant", checkout)
-    per_temperature = ("generate", "render", "embed_fad", "embed_clap", "score")
+    per_temperature = ("generate", "copied", "render", "embed_fad", "embed_clap", "score")
     assert job_counts(printed) - before == {
-        "train": 1, "validate": 1, **dict.fromkeys(per_temperature, 2), "total": 12,
+        "train": 1, "validate": 1, **dict.fromkeys(per_temperature, 2), "total": 14,
     }  # fmt: skip
 
     config = yaml.safe_load((checkout / "config.yaml").read_text())

@@ -142,9 +142,17 @@ def write_crate(records):
 
 
 def test_crate_is_whole_and_names_the_job_of_every_file(run):
+    where = {"host": "node1", "commit": {"id": "abc"}}
+    times = [f"1970-01-01T00:{time}+00:00" for time in ("00:00", "01:00", "01:30")]
     records = {
-        "results/r/samples/a/tokens.parquet": {"input": ["elsewhere"], "starttime": 0.0, "endtime": 60.0},
-        "results/r/table.csv": {"input": ["results/r/samples/a/midi"], "starttime": 60.0, "endtime": 90.0},
+        "results/r/samples/a/tokens.parquet": {
+            **{"inputs": {"elsewhere": "0"}, "started": times[0], "ended": times[1]},
+            **where,
+        },
+        "results/r/table.csv": {
+            **{"inputs": {"results/r/samples/a/midi": "0"}, "started": times[1], "ended": times[2]},
+            **where,
+        },
     }
     path = write_crate(records)
     crate = ROCrate(path.parent)
@@ -181,6 +189,7 @@ def test_crate_is_whole_and_names_the_job_of_every_file(run):
     made = [r for name, entity in graph.items() if name.startswith("#job") for r in references(entity["result"])]
     assert sorted(made) == ["../samples/a/midi/", "../samples/a/tokens.parquet", "../table.csv"]
     assert len(graph["#run"]["object"]) == 2
+    assert table["description"] == "A job of the rule table on node1, commit abc"
 
 
 def test_crate_without_records_and_twice_the_same(run):

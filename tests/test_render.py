@@ -12,12 +12,14 @@ import mido
 import numpy as np
 import pytest
 import soundfile
+import symusic
 
 from libretto.audio import render
 from libretto.audio.manifest import Rendering, audible_files, read_renderings, write_renderings
 from libretto.audio.render import RELEASE_SECONDS, render_folder, synthesize, trim_silence
 from libretto.data.splits import chunk_song
 from libretto.errors import InputError
+from libretto.generation.samples import write_samples
 from libretto.tokens import compiled, reference
 from libretto.tokens.midi_writer import events_to_midi
 from libretto.tokens.vocab import DRUMS, INSTRUMENTS, PITCHES
@@ -326,3 +328,16 @@ def test_audible_files_of_the_list(tmp_path):
         (tmp_path / f"{name}.flac").touch()
     files = dict(audible_files(tmp_path, RENDERINGS))
     assert files == {0: tmp_path / "0000.flac", 2: tmp_path / "0002.flac"}
+
+
+def test_a_sample_says_what_it_is_when_it_is_found_alone(tmp_path, soundfont, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    song = {"lmd_id": 32 * "a", "caption": "A note."}
+    folder = Path("results/demo/samples/amt-t1.0")
+    write_samples([song], [song], [([0, 10_050, 11_060], "end")], "tokens.parquet", folder / "midi")
+    render_folder(folder / "midi", tmp_path / "audio", soundfont, RATE, 30, 1)
+    text = f"Libretto: {folder}/midi/0000.mid, for the description of {32 * 'a'}"
+    assert symusic.Score(folder / "midi/0000.mid").tracks  # another reader takes it
+    assert text in (folder / "midi/0000.mid").read_bytes().decode("latin-1")
+    with soundfile.SoundFile(tmp_path / "audio/0000.flac") as file:
+        assert file.comment == text

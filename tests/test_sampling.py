@@ -547,6 +547,7 @@ def start_snakemake(make_tiny, llama_folder, splits):
         (folder / "results/kill/data/splits").mkdir(parents=True)
         shutil.copyfile(splits["train"], folder / "results/kill/data/splits/test.parquet")
         make_tiny("llama").model.save_pretrained(folder / "results/kill/train/killed/model")
+        (folder / "results/kill/train/killed/best.json").write_text("{}")
         source = {"path": str(ROOT / "README.md")}  # generation reads no archive and no soundfont; a path that exists
         experiment = {
             "run": "kill",

@@ -80,5 +80,11 @@ def test_a_whole_temperature_is_named_like_any_other(config):
 
 def test_two_systems_of_one_name_are_refused(config):
     config["variants"]["amt"]["temperatures"] = [1, 1.0]
-    with pytest.raises(InputError, match=r"the same name: amt-t1\.0; .*temperature once"):
+    with pytest.raises(InputError, match=r"the same name: amt-t1\.0 .*temperature once"):
+        systems(config)
+
+
+def test_no_row_takes_the_place_of_fads_reference_set(config):
+    config["systems"] = {"background": {"control": "constant-band"}}
+    with pytest.raises(InputError, match="background"):
         systems(config)

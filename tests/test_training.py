@@ -21,19 +21,19 @@ import pandas
 import pytest
 import torch
 
+from libretto import lock
 from libretto.errors import InputError
 from libretto.files import inputs_hash, remove
+from libretto.lock import LOCK, locked
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
 from libretto.preflight.models import RandomSongs
-from libretto.training import result, resume, trainer
+from libretto.training import result, trainer
 from libretto.training.compilation import compile_parts
 from libretto.training.resume import (
     FINISHED,
-    LOCK,
     MARK,
     find_damage,
     link_tree,
-    locked,
     mark_complete,
     newest_complete,
     remove_all_but_finished,
@@ -501,7 +501,7 @@ def test_one_training_at_a_time(tmp_path):
 
 def test_a_kill_releases_the_lock(tmp_path):
     hold = f"import pathlib, time\nwith locked(pathlib.Path({str(tmp_path)!r})): print(flush=True); time.sleep(600)"
-    code = f"from libretto.training.resume import locked\n{hold}"
+    code = f"from libretto.lock import locked\n{hold}"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT / "workflow")
     process.stdout.readline()
     with pytest.raises(InputError, match=f"process {process.pid} "), locked(tmp_path):
@@ -536,7 +536,7 @@ ELSEWHERE = "process 1 on elsewhere since 2026-11-25 07:00:00"
 
 def test_the_lock_of_another_node_is_waited_for(hold_lock, tmp_path, monkeypatch, caplog):
     """An NFS server keeps it for a while after the node's death."""
-    monkeypatch.setattr(resume, "LOCK_RETRY", 0.1)
+    monkeypatch.setattr(lock, "LOCK_RETRY", 0.1)
     hold_lock(1, ELSEWHERE)
     with locked(tmp_path):
         assert (tmp_path / LOCK).read_text().startswith(f"process {os.getpid()} on {socket.gethostname()} since")
@@ -546,8 +546,8 @@ def test_the_lock_of_another_node_is_waited_for(hold_lock, tmp_path, monkeypatch
 
 
 def test_the_lock_of_another_node_is_not_waited_for_forever(hold_lock, tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "LOCK_RETRY", 0.1)
-    monkeypatch.setattr(resume, "LOCK_WAIT", 1)
+    monkeypatch.setattr(lock, "LOCK_RETRY", 0.1)
+    monkeypatch.setattr(lock, "LOCK_WAIT", 1)
     hold_lock(60, ELSEWHERE)
     start = time.monotonic()
     with pytest.raises(InputError, match=f"{tmp_path} is in use by {ELSEWHERE}. Wait"), locked(tmp_path):
@@ -745,3 +745,31 @@ def without_dropout(folder, copy):
     model.config.resid_pdrop = model.config.embd_pdrop = model.config.attn_pdrop = 0.0
     model.save_pretrained(copy)
     return str(copy)
+
+
+WORKER = """
+import os, pathlib, signal, sys, time
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+pathlib.Path(f"up-{os.environ['RANK']}").touch()
+while not stopped:
+    time.sleep(0.1)
+time.sleep(33)  # as long as a large checkpoint takes; torchrun by itself kills after 30 s
+pathlib.Path(f"saved-{os.environ['RANK']}").touch()
+sys.exit(143)
+"""
+
+
+@pytest.mark.slow
+def test_several_processes_have_time_for_a_checkpoint(tmp_path):
+    (tmp_path / "worker.py").write_text(WORKER)
+    command = ["bash", ROOT / "workflow/scripts/launch.sh", "--standalone", "--nproc-per-node", "2", "worker.py"]
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("up-*"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(90) != 0
+    assert {path.name for path in tmp_path.glob("saved-*")} == {"saved-0", "saved-1"}

@@ -6,14 +6,19 @@ import os
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from libretto.log import start_log
 from libretto.provenance.records import write_record
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
-    """What a script that Snakemake starts by a shell command knows of its job; attributes as Snakemake's."""
+    """What a script that Snakemake starts by a shell command knows of its job; attributes as Snakemake's.
+
+    Attributes:
+        first: where the record lies of the job that first made this result: it stays the result's record.
+    """
 
     rule: str
     log: list[str]
@@ -22,6 +27,7 @@ class Job:
     params: dict
     threads: int | None = None
     resources: dict = field(default_factory=dict)
+    first: Path | None = None
 
 
 def start_job(job) -> logging.Logger:
@@ -38,8 +44,13 @@ def start_job(job) -> logging.Logger:
         report(kind, error, traceback)
 
     def finish():
-        if all(map(os.path.exists, job.output)):
-            write_record(job, started)
+        if not all(map(os.path.exists, job.output)):
+            return
+        try:
+            write_record(job, started, getattr(job, "first", None))
+        except Exception:
+            log.exception("the record of this job cannot be written")
+            os._exit(1)  # too late for an exception to fail the job
 
     atexit.register(finish)
     sys.excepthook = fail

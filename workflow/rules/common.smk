@@ -1,17 +1,16 @@
 """The systems, the sources and the code hash, for all rule files."""
 
 import atexit
-import json
 import os
 import re
 import sys
 
-from libretto.config.digests import content_digest
+from libretto.config.digests import DIGESTS, content_digest
 from libretto.config.sources import STANDINS, check_sources, own_paths, source_path, uses_standins
 from libretto.config.systems import FAD_REFERENCE, systems
 from libretto.failures import failures
 from libretto.provenance.code_hash import code_hash
-from libretto.provenance.results import write_records
+from libretto.provenance.results import restore_records
 
 # What results depend on: another hash seed is another order of sets, and with it other bytes.
 RESULTS_DEPEND_ON = {"PYTHONHASHSEED": "0"}
@@ -35,10 +34,8 @@ os.environ.update(
 )
 
 # Results that were copied without `.snakemake`: without its records, Snakemake would not notice changed parameters.
-METADATA = f"results/{config['run']}/provenance/metadata.json"
-if os.path.exists(METADATA) and not os.path.exists(".snakemake/metadata"):
-    with open(METADATA) as file:
-        write_records(json.load(file), ".snakemake/metadata")
+if workflow.is_main_process:
+    restore_records(f"results/{config['run']}/provenance/metadata.json", ".snakemake/metadata")
 
 if uses_standins(config) and not config["standins"]["gpu"]:
     os.environ.update(CUDA_VISIBLE_DEVICES="")
@@ -103,7 +100,7 @@ def is_folder_of_a_rule(path):
 
 def contents(paths):
     """For `params:` of the rules that read sources: what is in those of the user's own."""
-    return [content_digest(path, ".snakemake/digests") for path in paths if path in OWN_PATHS]
+    return [content_digest(path, DIGESTS) for path in paths if path in OWN_PATHS]
 
 
 def source_contents(*names):

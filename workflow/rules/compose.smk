@@ -61,7 +61,8 @@ use rule generate as compose_generate with:
 
 use rule render as compose_render with:
     input:
-        midi="<run>/compose/midi/{system}",
+        tokens="<run>/compose/tokens/{system}.parquet",
+        midi=ancient("<run>/compose/midi/{system}"),
         soundfont=source("soundfont"),
     output:
         audio=directory("<run>/compose/audio/{system}"),
@@ -79,8 +80,8 @@ use rule render as compose_render with:
 rule compose:
     input:
         samples=expand("<run>/compose/tokens/{system}.parquet", system=COMPOSERS),
-        midi=expand("<run>/compose/midi/{system}", system=COMPOSERS),
-        audio=expand("<run>/compose/audio/{system}", system=COMPOSERS),
+        midi=[ancient(f"<run>/compose/midi/{name}") for name in COMPOSERS],
+        audio=[ancient(f"<run>/compose/audio/{name}") for name in COMPOSERS],
         audio_lists=expand("<run>/compose/audio/{system}.csv", system=COMPOSERS),
         template=f"{TEMPLATES}/compose.html",
         templates=PAGE_TEMPLATES,

@@ -69,7 +69,7 @@ rule ground_truth_samples:
 rule outside_samples:
     input:
         test="<run>/data/splits/test.parquet",
-        midi=lambda wildcards: checked(outside_files, config, wildcards.system),
+        midi=lambda wildcards: [ancient(path) for path in checked(outside_files, config, wildcards.system)],
     output:
         tokens="<run>/samples/{system}/tokens.parquet",
         midi=directory("<run>/samples/{system}/midi"),
@@ -88,6 +88,7 @@ rule outside_samples:
     params:
         n=config["sampling"]["n"],
         max_new_tokens=config["sampling"]["max_new_tokens"],
+        contents=lambda wildcards: [content_digest(config["systems"][wildcards.system]["midi"], DIGESTS)],
         code=code("outside_samples.py"),
     message:
         "MIDI files of {wildcards.system} as samples"

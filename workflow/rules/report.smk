@@ -92,7 +92,11 @@ rule model_card:
         mem_mb=1000,
         runtime=10,
     params:
-        systems=lambda wildcards: [asdict(row) for row in SYSTEMS.values() if row.variant == wildcards.variant],
+        systems=lambda wildcards: [
+            asdict(row)
+            for row in SYSTEMS.values()
+            if row.variant == wildcards.variant and row.name not in config["systems"]
+        ],
         base=lambda wildcards: published_base(config, wildcards.variant),
         training=lambda wildcards: config["variants"][wildcards.variant]["training"],
         init=lambda wildcards: config["variants"][wildcards.variant]["init"],

@@ -1,10 +1,7 @@
 """The study, `snakemake --profile study study`: its page says what was planted and what the scores saw of it."""
 
 from libretto.config.systems import GROUND_TRUTH
-from libretto.report.study import study_roles
-
-# What the page lets hear, of the first description: the truth, a trained row of each family, and two controls.
-CLIPS = [GROUND_TRUTH, "amt-t1.0", "llama-3b-amt-t1.0", "amt-shuffled-t1.0", "wrong-all"]
+from libretto.report.study import study_clips, study_roles
 
 
 localrules:
@@ -16,8 +13,8 @@ rule study:
         table="<run>/table.csv",
         logs=expand("<run>/train/{variant}/log.parquet", variant=config["variants"]),
         weights=expand("<run>/train/{variant}/layer_weights.json", variant=WEIGHTED),
-        audio=[ancient(f"<run>/audio/{name}") for name in CLIPS],
-        lists=expand("<run>/audio/{system}.csv", system=CLIPS),
+        audio=lambda wildcards: [ancient(f"<run>/audio/{name}") for name in checked(study_clips, config, SYSTEMS)],
+        lists=lambda wildcards: [f"<run>/audio/{name}.csv" for name in checked(study_clips, config, SYSTEMS)],
         samples=f"<run>/samples/{GROUND_TRUTH}/tokens.parquet",
         train="<run>/data/splits/train.parquet",
         template=f"{TEMPLATES}/study.md",
@@ -37,7 +34,7 @@ rule study:
     params:
         systems=[asdict(system) for system in SYSTEMS.values()],
         roles=lambda wildcards: asdict(checked(study_roles, config, SYSTEMS)),
-        clips=CLIPS,
+        clips=lambda wildcards: study_clips(config, SYSTEMS),
         n=config["sampling"]["n"],
         seed=config["seed"],
         chunk_tokens=config["data"]["chunk_tokens"],

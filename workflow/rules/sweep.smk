@@ -30,7 +30,7 @@ use rule train as sweep_train with:
         checkpoints=lambda wildcards: f"results/{config['run']}/sweep/checkpoints/{wildcards.variant}/{wildcards.point}",
         init_from=lambda wildcards, input: command_options({"init-from": input.get("init_from")}),
         results=lambda wildcards, output: command_options(dict(output.items())),
-        code=lambda wildcards: code("train.py", TRAIN_COMMAND, unused(wildcards.variant)),
+        code=lambda wildcards: code("train.py", LAUNCHER, unused(wildcards.variant)),
     message:
         "Training {wildcards.variant}, {wildcards.point}"
 

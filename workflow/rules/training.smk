@@ -1,6 +1,7 @@
 """Section 5.1: finetuning of the variants, their validation losses, and Llama variants as plain Llama models."""
 
 import json
+from pathlib import Path
 
 from libretto.config.jobs import command_options, training_models, variant_settings
 
@@ -14,21 +15,25 @@ LLAMA_VARIANTS = [name for name, variant in config["variants"].items() if varian
 # PYTHONSAFEPATH keeps scripts that are named after rules, such as tokenize.py, from hiding Python's own modules.
 TRAIN_COMMAND = """
 export PYTHONSAFEPATH=1
-launcher=python
+launcher=(python)
 if [ {resources.nodes} -gt 1 ]; then
-    launcher="srun --nodes {resources.nodes} --ntasks {resources.nodes} --ntasks-per-node 1 \
-        --cpus-per-task {threads} torchrun \
+    launcher=(srun --nodes {resources.nodes} --ntasks {resources.nodes} --ntasks-per-node 1 --cpus-per-task {threads} \
+        bash "$LIBRETTO_SCRIPTS/launch.sh" \
         --nnodes {resources.nodes} --nproc-per-node $(({resources.gpu} / {resources.nodes})) \
-        --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):$((29500 + SLURM_JOB_ID % 1000))"
+        --rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):$((29500 + SLURM_JOB_ID % 1000)))
 elif [ {resources.gpu} -gt 1 ]; then
-    launcher="torchrun --standalone --nproc-per-node {resources.gpu}"
+    launcher=(bash "$LIBRETTO_SCRIPTS/launch.sh" --standalone --nproc-per-node {resources.gpu})
 fi
-exec $launcher "$LIBRETTO_SCRIPTS/train.py" --settings {params.settings:q} --code {params.code} \
+exec "${{launcher[@]}}" "$LIBRETTO_SCRIPTS/train.py" --settings {params.settings:q} --code {params.code} \
     --train {input.train:q} --valid {input.valid:q} \
     --base {input.base:q} --text-model {input.text_model:q} {params.init_from} \
     --checkpoints {params.checkpoints:q} --checkpoint-minutes {resources.checkpoint_minutes} \
     {params.results} --log-file {log:q}
 """
+
+
+# What starts a training: its text decides results, as code does.
+LAUNCHER = TRAIN_COMMAND + Path(LIBRARY_PATH, "scripts", "launch.sh").read_text()
 
 
 # Seconds of work: not worth a place in a cluster's queue.
@@ -69,7 +74,7 @@ rule train:
         checkpoints=lambda wildcards: f"results/{config['run']}/checkpoints/{wildcards.variant}",
         init_from=lambda wildcards, input: command_options({"init-from": input.get("init_from")}),
         results=lambda wildcards, output: command_options(dict(output.items())),
-        code=lambda wildcards: code("train.py", TRAIN_COMMAND, unused(wildcards.variant)),
+        code=lambda wildcards: code("train.py", LAUNCHER, unused(wildcards.variant)),
     message:
         "Training {wildcards.variant}"
     shell:

@@ -9,6 +9,7 @@ from libretto.files import inputs_hash, remove
 from libretto.generation.samples import read_songs, write_samples
 from libretto.generation.sampling import load_generator, sample
 from libretto.job import start_job
+from libretto.lock import locked
 from libretto.models.device import select_device
 
 start_job(snakemake)
@@ -25,6 +26,7 @@ system, batches = snakemake.wildcards.system, Path(params.batches)
 settings = {"system": system, "device": device.type, **dict(params.items())}
 folder = batches / inputs_hash(settings, list(files))
 folder.mkdir(parents=True, exist_ok=True)
-pieces = sample(generator, captions, params.sampling, params.temperature, params.seed, system, folder)
-write_samples(songs, songs, pieces, snakemake.output.tokens, snakemake.output.midi)
-remove(batches)
+with locked(batches):
+    pieces = sample(generator, captions, params.sampling, params.temperature, params.seed, system, folder)
+    write_samples(songs, songs, pieces, snakemake.output.tokens, snakemake.output.midi)
+    remove(batches)

@@ -17,9 +17,10 @@ import torch
 from libretto.errors import InputError
 from libretto.files import inputs_hash
 from libretto.job import Job, start_job
+from libretto.lock import locked
 from libretto.log import start_log
 from libretto.training.result import write_result
-from libretto.training.resume import FINISHED, find_damage, link_tree, locked, remove_all_but_finished
+from libretto.training.resume import FINISHED, find_damage, link_tree, remove_all_but_finished
 from libretto.training.variant import train_variant
 
 logger = logging.getLogger("libretto")
@@ -35,6 +36,8 @@ def train_or_take_result(args):
     folder = args.checkpoints / inputs_hash({**settings, "code": args.code}, inputs_of(args))
     folder.mkdir(parents=True, exist_ok=True)
     finished = folder / FINISHED
+    if args.rank == 0:
+        args.job.first = finished / "record.json"
     if finished.exists():
         if args.rank == 0 and (problem := find_damage(finished)):
             raise InputError(f"{finished}: {problem}. Remove {folder} to train from the start")

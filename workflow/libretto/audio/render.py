@@ -194,14 +194,20 @@ def trim_silence(audio: np.ndarray, top_db: float) -> tuple[int, int]:
 
 
 def render_file(midi: Path, folder: Path, soundfont: str | Path, sample_rate: int, trim_db: float) -> Rendering:
-    """Render one MIDI file to `folder/{its name}.flac`, 16 bit; nothing is written if it is silent."""
+    """Render one MIDI file to `folder/{its name}.flac`, 16 bit; nothing is written if it is silent.
+
+    The file's first text event becomes the FLAC's comment.
+    """
     keep_samples(soundfont)
     dropped_before = fluid_log.n_dropped
     audio = synthesize(midi, soundfont, sample_rate)
     start, end = trim_silence(audio, trim_db)
     flac = folder / f"{midi.stem}.flac"
     if end > start:
-        soundfile.write(flac, audio[start:end], sample_rate, subtype="PCM_16")
+        with soundfile.SoundFile(flac, "w", sample_rate, 1, subtype="PCM_16") as file:
+            if text := next((event.text for event in mido.MidiFile(midi).tracks[0] if event.type == "text"), None):
+                file.comment = text
+            file.write(audio[start:end])
     return Rendering(
         index=int(midi.stem),
         seconds=(end - start) / sample_rate,

@@ -16,6 +16,14 @@ from libretto.errors import InputError
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 
+# What each kind of further row may have beside its label.
+ROW_KEYS = {
+    "midi": [],
+    "checkpoint": ["temperature", "sampling", "prompt_end"],
+    "variant": ["temperature", "sampling"],
+    "control": ["share"],
+}
+
 TYPES = {
     "array": "a list",
     "boolean": "true or false",
@@ -90,6 +98,10 @@ def check_config(config: dict) -> None:
     if error := best_match([error for error in errors if error.validator == "additionalProperties"] or errors):
         where = ".".join(map(str, error.absolute_path)) or "the top level"
         raise InputError(f"config, {where}: {_explain(error)} (keys are described in workflow/schemas/{SCHEMA.name})")
+    for name, row in config.get("systems", {}).items():
+        kind = next(kind for kind in ROW_KEYS if kind in row)
+        if idle := sorted(row.keys() - {kind, "label", *ROW_KEYS[kind]}):
+            raise InputError(f"config, systems.{name}: {idle[0]} does nothing beside {kind}; remove it")
     models = config["sources"]["models"]
     used = {f"variants.{name}.{key}": variant.get(key) for name, variant in config["variants"].items() for key in
             ("base", "text_encoder", "init_from")}  # fmt: skip
@@ -161,6 +173,8 @@ def _explain(error: ValidationError) -> str:
         case "dependentRequired":
             pairs = ((key, other) for key in rule if key in value for other in rule[key] if other not in value)
             return "'{}' needs '{}' beside it; add it".format(*next(pairs))
+        case "oneOf" if "title" in error.schema:
+            return error.schema["title"]
         case "pattern":
             return f"{shown} is not {error.schema['title']}"
         case "not" if rule:

@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+import socket
 from pathlib import Path
 
 from libretto.files import file_sha256, files_in, folder_sha256
+
+DIGESTS = ".snakemake/digests"  # what was found before
 
 
 def content_digest(path: str | Path, cache: str | Path) -> str | None:
@@ -30,7 +33,7 @@ def content_digest(path: str | Path, cache: str | Path) -> str | None:
     if known.get("states") != states:
         known = {"states": states, "sha256": folder_sha256(path) if path.is_dir() else file_sha256(path)}
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f"{place.name}.{os.getpid()}")
+        part = place.with_name(f"{place.name}.{socket.gethostname()}.{os.getpid()}")
         part.write_text(json.dumps(known))
         part.replace(place)  # jobs of a cluster may find the same at once
     return known["sha256"]

@@ -182,7 +182,9 @@ def outside_files(config: dict, name: str) -> list[str]:
 
 def sampling_settings(config: dict, system: System) -> dict:
     """The section `sampling`, with what the system's variant, or `unconditional`, and the system have of their own."""
-    own = config["variants"][system.variant] if system.variant else config["unconditional"]
+    own: dict = {} if system.checkpoint else config["unconditional"]
+    if system.variant:
+        own = config["variants"][system.variant]
     return config["sampling"] | own.get("sampling", {}) | system.sampling
 
 

@@ -85,10 +85,11 @@ def systems(config: dict) -> dict[str, System]:
                     rows.append(System(f"{name}-t{float(t)}", "variant", group, labels[name], name, t))
     for name, entry in config["systems"].items():
         rows.append(_further(name, entry, config))
-    names = [row.name for row in rows]
+    names = [row.name for row in [*rows, FAD_REFERENCE]]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise InputError(
-            f"config: two systems have the same name: {', '.join(sorted(repeated))}; rename a variant or an "
+            f"config: two systems have the same name: {', '.join(sorted(repeated))} (that of FAD's reference set is "
+            f"{FAD_REFERENCE.name}); rename a variant or an "
             "entry of systems, or name each temperature once"
         )
     return {row.name: row for row in rows}

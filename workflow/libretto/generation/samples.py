@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
+import mido
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +34,7 @@ def read_songs(split: str | Path, n: int | None, columns: list[str]) -> list[dic
 def write_samples(
     songs: list[dict], prompts: list[dict], pieces: Iterable[tuple[list[int], str]], table: str | Path, midi: str | Path
 ) -> None:
-    """Write the table and the MIDI files `midi/0000.mid`, ...
+    """Write the table and the MIDI files `midi/0000.mid`, ...; each says in a text event what it is, if found alone.
 
     Args:
         songs: `lmd_id` of each row's music.
@@ -50,7 +51,10 @@ def write_samples(
         n_substituted = 0
         if len(events):
             file, n_substituted = events_to_midi(events)
-            file.save(str(Path(midi) / f"{index:04d}.mid"))
+            path = Path(midi, f"{index:04d}.mid")
+            text = f"Libretto: {path.as_posix()}, for the description of {prompt['lmd_id'] or 'your own'}"
+            file.tracks[0].insert(0, mido.MetaMessage("text", text=text))
+            file.save(path)
         rows.append(
             {
                 "index": index,

@@ -55,8 +55,9 @@ def project(config: Mapping, figures: Mapping[str, Mapping], systems: Iterable[S
         }
         if "problem" not in measured:
             batches = math.ceil(sampling["n"] / measured["batch_size"])
+            rows_each = 2 if system.sampling.get("guidance", 1) != 1 else 1  # with a description and without
             row |= {
-                "hours": batches * measured["seconds"] / SECONDS_PER_HOUR,
+                "hours": rows_each * batches * measured["seconds"] / SECONDS_PER_HOUR,
                 "speed": f"{measured['seconds']:.1f} s for {measured['batch_size']} samples",
             }
         rows.append(row)

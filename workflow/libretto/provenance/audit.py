@@ -10,11 +10,13 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from libretto.files import file_sha256, files_in, folder_sha256
-from libretto.provenance.records import RECORDS, read_job_records
+from libretto.provenance.records import RECORDS, Records, text_name
 
-# What jobs leave in a run's folder beside their results.
-BESIDE = {RECORDS, "benchmarks", "checkpoints", "logs", "preflight", "sweep", "compose"}
-SUMS, CRATE, LAST = "provenance/sha256sums.txt", "provenance/ro-crate-metadata.json", "provenance.json"
+# What jobs leave in a run's folder beside its results.
+BESIDE = {RECORDS, "benchmarks", "checkpoints", "logs"}
+# What of the checkout jobs read: the commit tells of it.
+CODE = {"Snakefile", "uv.lock", "workflow"}
+SUMS, CRATE = "provenance/sha256sums.txt", "provenance/ro-crate-metadata.json"
 
 
 @dataclass(frozen=True, order=True)
@@ -31,19 +33,21 @@ class Run:
 
     Attributes:
         folder: where it lies.
-        records: of its jobs, by their paths.
-        made: the record of the job that made a result, by the result's path in the records.
+        name: its folder by the records, such as `results/demo`.
+        records: of all its jobs.
+        final: the records of the jobs that its final results come from, by their paths; of all jobs before its end.
 
     Args:
-        folder: of the run, such as `results/demo`.
+        folder: of the run.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        self.records = read_job_records(folder)
-        self.made = {path: record for record in self.records.values() for path in record["outputs"]}
-        own = [record for path, record in self.records.items() if path.is_relative_to(self.folder)]
+        self.records = Records(folder)
+        own = [record for path, record in self.records.every.items() if path.is_relative_to(self.folder)]
         self.name = own[0]["folder"] if own else self.folder.as_posix()
+        last = self.records.of(f"{self.name}/{SUMS}")
+        self.final = self.records.behind([*last["inputs"], f"{self.name}/{SUMS}"]) if last else self.records.every
 
     def here(self, path: str) -> Path:
         """Where a file of the records lies now."""
@@ -65,53 +69,57 @@ def audit(folder: str | Path) -> list[Finding]:
         folder: of the run.
     """
     run = Run(folder)
-    if not run.records:
+    if not run.records.every:
         return [Finding("missing", str(folder), "it holds no records: nothing can be said of it")]
     found = [*_changed_results(run), *_changed_inputs(run), *_foreign(run), *_changed_records(run), *_crate(run)]
     return sorted(set(found))
 
 
 def _changed_results(run: Run):
-    for path, record in run.made.items():
-        digest = run.digest(path)
-        if digest is None and Path(path).is_relative_to(run.name):
-            yield Finding("missing", path, f"{record['rule']} made it, and it is not there")
-        elif digest not in (None, record["outputs"][path]):
-            yield Finding("changed", path, f"it is not what {record['rule']} made")
-        pin = (record["params"].get("entry") or {}).get("sha256")
-        if pin and len(record["outputs"]) == 1 and record["outputs"][path] != pin:
-            yield Finding("source", path, f"the config pins it to {pin}")
+    for place, record in run.final.items():
+        for path, then in record["outputs"].items():
+            if run.records.made[path] != place:
+                continue  # a later job has made it again
+            now = run.digest(path)
+            if now is None and Path(path).is_relative_to(run.name):
+                yield Finding("missing", path, f"{record['rule']} made it, and it is not there")
+            elif now not in (None, then):
+                yield Finding("changed", path, f"it is not what {record['rule']} made")
+            pin = (record["params"].get("entry") or {}).get("sha256")
+            if pin and len(record["outputs"]) == 1 and then != pin:
+                yield Finding("source", path, f"the config pins it to {pin}")
 
 
 def _changed_inputs(run: Run):
-    for record in run.records.values():
-        for path, digest in record["inputs"].items():
-            maker = run.made.get(path)
-            if maker and maker["outputs"][path] != digest:
+    for record in run.final.values():
+        for path, then in record["inputs"].items():
+            maker = run.records.of(path)
+            if maker and maker["outputs"][path] != then:
                 yield Finding("input", path, f"{record['rule']} read other content than {maker['rule']} made")
-            elif not maker and run.digest(path) not in (None, digest):
+            elif not maker and Path(path).parts[0] not in CODE and run.digest(path) not in (None, then):
                 yield Finding("source", path, f"it has changed since {record['rule']} read it")
 
 
 def _foreign(run: Run):
     for name in files_in(run.folder):
         path = f"{run.name}/{name}"
-        known = any(str(parent) in run.made for parent in [Path(path), *Path(path).parents])
+        known = any(str(parent) in run.records.made for parent in [Path(path), *Path(path).parents])
         if not known and Path(name).parts[0] not in BESIDE:
             yield Finding("foreign", path, "no job made it")
 
 
 def _changed_records(run: Run):
+    now = files_in(run.folder / RECORDS)
+    for name, path in now.items():  # texts that records share are named after their content
+        if Path(name).parts[0] in ("environments", "changes") and text_name(path.read_text()) != path.name:
+            yield Finding("record", f"{run.name}/{RECORDS}/{name}", "its content is not what its name says")
     sums = run.folder / SUMS
-    if not sums.exists():
-        return
-    lines = (line.split("  ", 1) for line in sums.read_text().splitlines())
-    then = {name: digest for digest, name in lines if Path(name).parts[0] == RECORDS}
-    now = {f"{RECORDS}/{name}": file_sha256(path) for name, path in files_in(run.folder / RECORDS).items()}
-    for name in sorted(then.keys() | now.keys()):
-        if name not in now:
+    lines = [line.split("  ", 1) for line in sums.read_text().splitlines()] if sums.exists() else []
+    for digest, name in lines:
+        inside = Path(name).relative_to(RECORDS).as_posix() if Path(name).parts[0] == RECORDS else None
+        if inside and inside not in now:
             yield Finding("record", f"{run.name}/{name}", "it was there when the run ended")
-        elif name in then and then[name] != now[name]:
+        elif inside and file_sha256(now[inside]) != digest:
             yield Finding("record", f"{run.name}/{name}", "it is not what it was when the run ended")
 
 
@@ -121,7 +129,7 @@ def _crate(run: Run):
         return
     for entity in json.loads(place.read_text())["@graph"]:
         path = _path_of(entity, run)
-        record = run.made.get(path)
+        record = run.records.of(path)
         if record and entity.get("sha256") != record["outputs"][path]:
             yield Finding("crate", path, "the crate has another SHA-256 than its record")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 WORKFLOW = Path(__file__).parents[2]
 
-# Messages and records: no result depends on them.
-ASIDE = {"libretto/errors.py", "libretto/job.py", "libretto/log.py"}
+# Messages, records and locks: no result depends on them.
+ASIDE = {f"libretto/{name}.py" for name in ("errors", "job", "lock", "log")}
 # Packages that move or show bytes and do not make them.
 NEUTRAL = {"httpx", "huggingface_hub", "pyarrow", "tqdm"}
 # Where a package has another name than its module; and those behind a package that decide results too.

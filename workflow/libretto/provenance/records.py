@@ -16,27 +16,32 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from libretto.config.digests import content_digest
+from libretto.config.digests import DIGESTS, content_digest
+from libretto.files import written_whole
 
-DIGESTS = ".snakemake/digests"
 RECORDS = "records"
 
 
 def record_path(log: str | Path) -> Path:
     """Where the record of a job lies, by its log: `logs/score/amt.log` becomes `records/score/amt.json`."""
     parts = list(Path(log).parts)
-    parts[parts.index("logs")] = RECORDS
-    return Path(*parts).with_suffix(".json") if parts[-1].endswith(".log") else Path(*parts)
+    parts[parts.index("logs", 2)] = RECORDS  # after results/ and the run's name
+    return Path(*parts).with_suffix(".json")
 
 
-def write_record(job, started: datetime) -> None:
+def write_record(job, started: datetime, first: Path | None = None) -> None:
     """Write the record of a job that has ended.
 
     Args:
         job: as in `libretto.job.start_job`.
         started: when it began.
+        first: where the record of the job that first made its result is kept, if it is taken from there; written if
+            it is not there yet.
     """
     target = record_path(job.log[0])
+    if first and first.exists():
+        _write(target, first.read_text())
+        return
     folder = Path(*target.parts[: target.parts.index(RECORDS) + 1])
     record = {
         "rule": job.rule,
@@ -46,17 +51,21 @@ def write_record(job, started: datetime) -> None:
         "params": {name: value for name, value in job.params.items()},
         "threads": job.threads,
         "resources": {name: value for name, value in job.resources.items() if not name.startswith("_")},
-        "started": started.isoformat(timespec="seconds"),
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": started.isoformat(timespec="milliseconds"),
+        "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "host": socket.gethostname(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "commit": _commit(folder),
         "environment": _kept(folder / "environments", _environment()),
     }
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    part.write_text(json.dumps(record, indent=1, sort_keys=True, default=str) + "\n")
-    part.replace(target)
+    for place in filter(None, (target, first)):
+        _write(place, json.dumps(record, indent=1, sort_keys=True, default=str) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as (part,):
+        part.write_text(text)
 
 
 def contents(paths: Iterable[str]) -> dict[str, str]:
@@ -74,7 +83,8 @@ def _commit(folder: Path) -> dict[str, str | None]:
 
 def _git(*arguments: str) -> str | None:
     try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        run = subprocess.run(["git", *arguments], capture_output=True, check=True)
+        return run.stdout.decode(errors="replace").strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -99,19 +109,45 @@ def _environment() -> str:
 
 def _kept(folder: Path, text: str) -> str:
     """Keep a text that many records share once; returns its name, which is its SHA-256."""
-    name = hashlib.sha256(text.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    name = text_name(text)
     if not (folder / name).exists():
-        (folder / name).write_text(text)
+        _write(folder / name, text)
     return name
 
 
-def read_job_records(folder: str | Path) -> dict[Path, dict]:
-    """The records of a run's jobs, by their paths: those in `folder`, and those of stand-ins beside it.
+def text_name(text: str) -> str:
+    """The name under which a text is kept: the beginning of its SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Records:
+    """The records of a run's jobs, and of the jobs that made its stand-ins.
+
+    Attributes:
+        every: the records by their paths.
+        made: the path of the record of the job that made a result, by the result's path: of several, the last one.
 
     Args:
         folder: of the run.
     """
-    folder = Path(folder)
-    places = [folder / RECORDS, *sorted(folder.parent.glob(f"standins/*/{RECORDS}"))]
-    return {path: json.loads(path.read_text()) for place in places for path in sorted(place.rglob("*.json"))}
+
+    def __init__(self, folder: str | Path):
+        places = [Path(folder, RECORDS), *sorted(Path(folder).parent.glob(f"standins/*/{RECORDS}"))]
+        paths = [path for place in places for path in sorted(place.rglob("*.json"))]
+        self.every = {path: json.loads(path.read_text()) for path in paths}
+        in_time = sorted(self.every.items(), key=lambda item: item[1]["ended"])
+        self.made = {result: path for path, record in in_time for result in record["outputs"]}
+
+    def of(self, result: str) -> dict | None:
+        """The record of the job that made a result."""
+        return self.every.get(self.made.get(result, Path()))
+
+    def behind(self, results: Iterable[str]) -> dict[Path, dict]:
+        """The records of the jobs that made results, and what they read, and so on, by their paths."""
+        found, queue = {}, list(results)
+        while queue:
+            path = self.made.get(queue.pop())
+            if path is not None and path not in found:
+                found[path] = self.every[path]
+                queue += found[path]["inputs"]
+        return dict(sorted(found.items()))

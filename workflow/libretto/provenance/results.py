@@ -87,19 +87,22 @@ def find_results(folder: str | Path, rules: Sequence[Mapping]) -> dict[str, Job]
     return results
 
 
-def write_records(records: Mapping[str, Mapping], folder: str | Path) -> None:
-    """Write Snakemake's records where and as it keeps them: a copied run is then known as it was.
+def restore_records(kept: str | Path, folder: str | Path) -> None:
+    """Write Snakemake's records of results that are there where it looks for them, unless it has some.
 
     Args:
-        records: by output path.
+        kept: the records by output path, as JSON; the file need not exist.
         folder: `.snakemake/metadata`.
     """
-    for path, record in records.items():
+    if not Path(kept).exists():
+        return
+    for path, record in json.loads(Path(kept).read_text()).items():
         name = base64.b64encode(path.encode()).decode()
         parts = [name[start : start + NAME_LENGTH] for start in range(0, len(name), NAME_LENGTH)]
         file = Path(folder, *(f"@{part}" for part in parts[:-1]), parts[-1])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(record))
+        if Path(path).exists() and not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(record))
 
 
 def read_records(folder: str | Path) -> dict[str, dict]:

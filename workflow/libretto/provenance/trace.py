@@ -9,6 +9,7 @@ from libretto.errors import InputError
 from libretto.provenance.audit import Run
 
 LINE, INDENT = 18, 22  # pixels of the figure
+FEW = 4  # files of a kind and folder; of more, one is followed
 
 
 def trace(path: str | Path, system: str | None = None, column: str | None = None) -> Iterator[tuple[int, str]]:
@@ -16,7 +17,7 @@ def trace(path: str | Path, system: str | None = None, column: str | None = None
 
     Args:
         path: of a result in a run's folder, such as results/demo/table.csv.
-        system: a row of the table: of files for each system, only this one's are followed.
+        system: a row of the table: the table's other rows are not followed.
         column: of the table, whose figure is told.
 
     Raises:
@@ -28,23 +29,30 @@ def trace(path: str | Path, system: str | None = None, column: str | None = None
         raise InputError(f"{path} is in no run's folder: name one such as results/demo/table.csv")
     run = Run(folder)
     start = f"{run.name}/{path.relative_to(folder).as_posix()}"
-    if start not in run.made:
+    if start not in run.records.made:
         raise InputError(f"{path}: no job of the run made it")
-    if system and column:
-        yield 0, f"{column} of {system}: {_figure(path, system, column)}"
-    yield from _tree(run, start, system, 0, set())
+    others: set[str] = set()
+    if system:
+        rows = _rows(path)
+        if system not in rows or column not in {None, *rows[system]}:
+            raise InputError(f"{path} has no {column or 'row'} of {system}")
+        others = rows.keys() - {system}
+        if column:
+            yield 0, f"{column} of {system}: {rows[system][column]}"
+    elif column:
+        raise InputError(f"which row's {column}? Name it by --system")
+    yield from _tree(run, start, others, 0, set())
 
 
-def _figure(path: Path, system: str, column: str) -> str:
+def _rows(path: Path) -> dict[str, dict]:
+    if path.suffix != ".csv":
+        raise InputError(f"{path} has no rows of systems: name table.csv")
     with open(path, newline="") as file:
-        rows = {row["system"]: row for row in csv.DictReader(file)}
-    if system not in rows or column not in rows[system]:
-        raise InputError(f"{path} has no {column} of {system}")
-    return rows[system][column]
+        return {row["system"]: row for row in csv.DictReader(file)}
 
 
-def _tree(run: Run, path: str, system: str | None, depth: int, seen: set) -> Iterator[tuple[int, str]]:
-    record = run.made.get(path)
+def _tree(run: Run, path: str, others: set[str], depth: int, seen: set) -> Iterator[tuple[int, str]]:
+    record = run.records.of(path)
     digest = record["outputs"][path] if record else run.digest(path)
     yield depth, f"{path}  sha256 {(digest or 'unknown: it is not here')[:16]}"
     if record is None:
@@ -61,18 +69,16 @@ def _tree(run: Run, path: str, system: str | None, depth: int, seen: set) -> Ite
         yield depth + 1, ", ".join(f"{key} {value}" for key, value in sorted(told.items()))
     if entry := record["params"].get("entry"):
         yield depth + 1, ", ".join(f"{key} {value}" for key, value in sorted(entry.items()))
+    kinds: dict[tuple[str, str], list[str]] = {}
     for name in sorted(record["inputs"]):
-        if not _of_another(name, system, record["inputs"]):
-            yield from _tree(run, name, system, depth + 1, seen)
-
-
-def _of_another(path: str, system: str | None, inputs) -> bool:
-    """Whether a file is one of several that differ by their system, and not that of the one asked for."""
-    if system is None:
-        return False
-    mine = [name for name in inputs if system in Path(name).parts or Path(name).stem == system]
-    alike = {Path(name).parent if Path(name).stem == system else Path(name).parent.parent for name in mine}
-    return path not in mine and any(Path(path).is_relative_to(folder) for folder in alike) and len(inputs) > len(mine)
+        if Path(name).stem not in others:
+            kinds.setdefault((str(Path(name).parent), name.partition(".")[2]), []).append(name)
+    for names in kinds.values():
+        followed = names if len(names) <= FEW else names[:1]  # of the data's shards, one
+        for name in followed:
+            yield from _tree(run, name, set(), depth + 1, seen)
+        if len(names) > len(followed):
+            yield depth + 1, f"and {len(names) - len(followed)} more like it"
 
 
 def to_text(lines: Iterable[tuple[int, str]]) -> str:

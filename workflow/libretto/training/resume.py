@@ -5,79 +5,22 @@ requested again and nothing it depends on has changed. A variant's trainings lie
 runs at a time.
 """
 
-import fcntl
 import json
 import logging
 import os
-import re
 import shutil
-import socket
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 from libretto.errors import InputError
 from libretto.files import file_sha256, remove, written_whole
+from libretto.lock import LOCK
 
 MARK = "complete"  # the last file written to a folder: the size and the SHA-256 of each of the others
 FINISHED = "finished"  # in a training's folder: its result, once it is whole
-LOCK = "lock"  # beside the folders of a variant's trainings: held by the one that runs
-LOCK_WAIT = 180  # seconds: an NFS server keeps a dead node's lock until its lease ends, 90 s by Linux's default
-LOCK_RETRY = 5  # seconds
 MAX_CHECKPOINTS = 2  # checkpoints: a kill may cut off the newest, or it may be damaged
 
 logger = logging.getLogger("libretto")
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of the trainings in `folder`; the kernel releases it when the process ends, however it ends.
-
-    On NFS, Linux makes it a lock on the server, which other nodes respect. The server keeps a dead node's lock for a
-    while: a lock held on another host is waited for, `LOCK_WAIT` seconds at most.
-
-    Args:
-        folder: holds the trainings' folders; created if missing.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a") as file:  # writable: NFS demands it for an exclusive lock
-        _lock(file, folder)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        file.flush()
-        os.fsync(file.fileno())  # on NFS, other nodes would see it only after the file is closed
-        yield
-
-
-def _lock(file: TextIO, folder: Path) -> None:
-    deadline = time.monotonic() + LOCK_WAIT
-    is_waiting = False
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except (BlockingIOError, PermissionError):
-            holder = (folder / LOCK).read_text()
-        except OSError as error:  # Lustre mounted without `flock`, NFS without its lock daemon
-            logger.warning(
-                "%s cannot be locked (%s): make sure that no other training runs there", folder, error.strerror
-            )
-            return
-        host = re.match(r"process \d+ on (\S+) since ", holder)
-        if host is None or host[1] == socket.gethostname() or time.monotonic() > deadline:
-            raise InputError(
-                f"{folder} is in use by {holder or 'another process'}. Wait until it has ended, or stop it"
-            )
-        if not is_waiting:
-            logger.warning("%s is locked by %s: waiting up to %d s, in case that node died", folder, holder, LOCK_WAIT)
-            is_waiting = True
-        time.sleep(LOCK_RETRY)
 
 
 def mark_complete(folder: Path) -> None:
