@@ -25,7 +25,10 @@ from libretto import lock
 from libretto.errors import InputError
 from libretto.files import inputs_hash, remove
 from libretto.lock import LOCK, locked
+from libretto.models.adapter import add_adapter
+from libretto.models.attention import CAUSAL
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
+from libretto.models.variants import trained_model
 from libretto.preflight.models import RandomSongs
 from libretto.training import result, trainer
 from libretto.training.compilation import compile_parts
@@ -640,7 +643,7 @@ def command(family, folder, splits, amt_folder, llama_folder, launcher=(sys.exec
         "tensorboard": folder / "tensorboard",
         "best": folder / "best.json",
         "history": folder / "log.parquet",
-        "log-file": folder / "train.log",
+        "log-file": folder / "logs/train/x.log",
     }
     options = [text for name, path in files.items() for text in (f"--{name}", str(path))]
     script = str(ROOT / "workflow" / "scripts" / "train.py")
@@ -691,13 +694,13 @@ def test_a_finished_training_is_not_done_again(splits, amt_folder, llama_folder,
     shutil.copyfile(splits["train"], copy)
     assert start([str(copy) if argument == splits["train"] else argument for argument in arguments]).wait() == 0
     assert {path: path.read_bytes() for path in files(tmp_path)} == first
-    assert "its result is taken from" in (tmp_path / "train.log").read_text().splitlines()[-1]
+    assert "its result is taken from" in (tmp_path / "logs/train/x.log").read_text().splitlines()[-1]
     (folder,) = (tmp_path / "checkpoints").glob("*/")
     assert [path.name for path in folder.iterdir()] == [FINISHED]
 
     overwrite(folder / FINISHED / "model" / "model.safetensors", 5000, bytes(64))
     assert start(arguments).wait() == 1
-    last = (tmp_path / "train.log").read_text().splitlines()[-1]
+    last = (tmp_path / "logs/train/x.log").read_text().splitlines()[-1]
     assert "model.safetensors" in last
     assert last.endswith(f"Remove {folder} to train from the start")
 
@@ -711,7 +714,7 @@ def test_a_second_training_in_a_folder_is_refused(splits, amt_folder, llama_fold
         fcntl.flock(file, fcntl.LOCK_EX)
         print(f"process 1 on {socket.gethostname()}", file=file, end="", flush=True)
         assert start(command("amt", tmp_path, splits, amt_folder, llama_folder, launcher)).wait(timeout=120) == 1
-    (line,) = (tmp_path / "train.log").read_text().splitlines()
+    (line,) = (tmp_path / "logs/train/x.log").read_text().splitlines()
     assert line.endswith(f"process 1 on {socket.gethostname()}. Wait until it has ended, or stop it")
     assert not files(tmp_path)
 
@@ -773,3 +776,67 @@ def test_several_processes_have_time_for_a_checkpoint(tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(90) != 0
     assert {path.name for path in tmp_path.glob("saved-*")} == {"saved-0", "saved-1"}
+
+
+# ---- Adapters ----
+
+
+@pytest.mark.parametrize("family", ["amt", "llama"])
+def test_an_adapter_trains_its_matrices_and_what_is_new_alone(make_tiny, songs, tmp_path, family):
+    variant = make_tiny(family)
+    before = weights(variant)
+    add_adapter(variant.model, {"rank": 4, "alpha": 8, "dropout": 0.0})
+    trained = {name for name, parameter in variant.model.named_parameters() if parameter.requires_grad}
+    assert all(".lora_" in name or name.startswith(variant.model.new_parameters) for name in trained)
+    assert sum(".lora_A" in name for name in trained) == sum(".lora_B" in name for name in trained) >= 8
+    items = songs["valid"]
+    batch = variant.encode(variant.collate([MiddleChunks(items, variant.prompter)[i] for i in range(2)]))
+    start = variant.model.eval().token_losses(**batch)
+    torch.testing.assert_close(start, make_same(variant, family, before).token_losses(**batch))  # B starts as zeros
+
+    log = run(variant, songs, {**variant_settings(family)["training"], "learning_rate": 1e-2}, tmp_path)
+    assert log[-1]["val_loss"] < log[0]["val_loss"]
+    after = {name.replace(".base_layer.", "."): value for name, value in weights(variant).items()}
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert moved
+    assert all(name.startswith(variant.model.new_parameters) for name in moved)
+
+    # What is kept has no adapter, and computes the same: as the adapted layers do, and W + alpha / rank B A by hand.
+    kept = trained_model(variant_settings(family), str(result.best_model(tmp_path)), torch.float32).eval()
+    assert not any("lora" in name for name in kept.state_dict())
+    difference = (kept.token_losses(**batch) - variant.model.eval().token_losses(**batch)).abs().max().item()
+    print(f"{family}: largest difference of a loss after merging: {difference:.1e}")
+    assert difference < 5e-5
+    name = "model.layers.0.mlp.up_proj" if family == "llama" else "transformer.h.0.mlp.c_fc"
+    layer = variant.model.get_submodule(name)
+    product = layer.lora_B["default"].weight @ layer.lora_A["default"].weight * 8 / 4
+    expected = before[f"{name}.weight"] + (product if family == "llama" else product.T)
+    torch.testing.assert_close(kept.get_submodule(name).weight, expected)
+
+
+def make_same(variant, family, state):
+    model = type(variant.model)(variant.model.config)
+    model.load_state_dict(state)
+    model.set_attn_implementation(CAUSAL)
+    return model.eval()
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_of_an_adapter_ends_like_an_undisturbed_one(make_tiny, songs, tmp_path, monkeypatch):
+    settings = variant_settings("llama")["training"]
+
+    def make():
+        variant = make_tiny("llama")
+        torch.manual_seed(0)
+        add_adapter(variant.model, {"rank": 2, "alpha": 4, "dropout": 0.1})
+        return variant
+
+    undisturbed = make()
+    run(undisturbed, songs, settings, tmp_path / "undisturbed")
+    run_until_killed(monkeypatch, 3, make(), songs, settings, tmp_path / "killed")
+    resumed = make()
+    run(resumed, songs, settings, tmp_path / "killed")
+    expected = weights(undisturbed)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(resumed).items())
+    kept = [result.best_model(tmp_path / name) / "model.safetensors" for name in ("undisturbed", "killed")]
+    assert kept[0].read_bytes() == kept[1].read_bytes()

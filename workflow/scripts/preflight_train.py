@@ -5,6 +5,7 @@ from pathlib import Path
 
 from libretto.files import remove
 from libretto.job import start_job
+from libretto.models.adapter import add_adapter
 from libretto.models.device import select_device
 from libretto.preflight.device import check_gpu, describe_device, or_problem
 from libretto.preflight.models import base_config, random_variant
@@ -19,6 +20,8 @@ def measure():
     check_gpu(settings["needs_gpu"])
     shapes = [base_config(**params.models[role], layers=settings["layers"]) for role in ("base", "text_model")]
     variant = random_variant(settings["variant"], *shapes, settings["max_tokens"], device)
+    if adapter := settings["variant"].get("adapter"):
+        add_adapter(variant.model, adapter)
     training = settings["variant"]["training"]
     sizes = (settings[name] for name in ("chunk_tokens", "steps", "n_valid"))
     return measure_training(variant, training, *sizes, folder)

@@ -88,9 +88,9 @@ if __name__ == "__main__":
         outputs = (arguments.model, arguments.tensorboard, arguments.best, arguments.history)
         params = {"settings": json.loads(arguments.settings), "code": arguments.code}
         rule = arguments.log_file.rpartition("logs/")[2].partition("/")[0]
-        start_job(
-            Job(rule, [arguments.log_file], inputs_of(arguments), [str(path) for path in outputs if path], params)
-        )
+        results = [str(path) for path in outputs if path]
+        arguments.job = Job(rule, [arguments.log_file], inputs_of(arguments), results, params)
+        start_job(arguments.job)
     else:
         start_log(f"{arguments.log_file}.{arguments.rank}")
     main(arguments)

@@ -111,8 +111,9 @@ def _further(name: str, entry: dict, config: dict) -> System:
 
 
 def _label(variant: dict) -> str:
-    control = ", shuffled descriptions" if variant.get("descriptions") == "shuffled" else ""
+    further = ", shuffled descriptions" if variant.get("descriptions") == "shuffled" else ""
+    further += f", LoRA of rank {variant['adapter']['rank']}" if "adapter" in variant else ""
     if variant["family"] == "amt":
-        return f"{'w/' if variant['text_states'] == 'weighted' else 'w/o'} weighted Llama states{control}"
+        return f"{'w/' if variant['text_states'] == 'weighted' else 'w/o'} weighted Llama states{further}"
     size = variant["base"].rpartition("-")[2].upper()
-    return f"{size} {'w/' if variant['init'] == 'amt' else 'w/o'} AMT embed init{control}"
+    return f"{size} {'w/' if variant['init'] == 'amt' else 'w/o'} AMT embed init{further}"

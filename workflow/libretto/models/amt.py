@@ -74,6 +74,7 @@ class AmtForTextToMusic(GPT2LMHeadModel):
     """GPT2LMHeadModel with a text prefix; its parameters are GPT-2's under the same names and `text_prefix.*`."""
 
     config_class = AmtTextConfig
+    new_parameters = ("text_prefix.",)
 
     def __init__(self, config: AmtTextConfig):
         super().__init__(config)

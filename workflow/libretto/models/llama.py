@@ -45,6 +45,7 @@ class LlamaForTextToMusic(LlamaForCausalLM):
     """LlamaForCausalLM with a music embedding, its projection and an expanded head beside Llama's own parameters."""
 
     config_class = LlamaMusicConfig
+    new_parameters = ("music_embedding.", "music_projection.", "expanded_lm_head.")
 
     def __init__(self, config: LlamaMusicConfig):
         super().__init__(config)

@@ -8,6 +8,7 @@ import pandas
 import torch
 
 from libretto.files import folder_sha256, follow_umask, remove
+from libretto.models.adapter import is_adapted, merged_state
 from libretto.training.resume import FINISHED, link_tree, mark_complete
 
 
@@ -21,7 +22,8 @@ def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> Path | N
     target = folder / f"best-{scores['step']}-{scores['val_loss']!r}"
     partial = target.with_name(f"partial-{target.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
+    # An adapter is merged, so that whoever reads the model need not know of it.
+    model.save_pretrained(partial, state_dict=merged_state(model) if is_adapted(model) else None)
     follow_umask(partial)
     (partial / "scores.json").write_text(json.dumps(scores))
     partial.rename(target)

@@ -16,6 +16,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 
 from libretto.errors import InputError
 from libretto.files import follow_umask
+from libretto.models.adapter import is_adapted
 from libretto.models.attention import CAUSAL
 from libretto.models.batches import MiddleChunks, TrainingChunks
 from libretto.models.device import peak_memory
@@ -188,7 +189,10 @@ class MusicTrainer(Trainer):
                 "text_prefix.layer_weights": self.settings.get("layer_weights_learning_rate"),
             }
             groups: dict[float, list] = {}
-            for name, parameter in self.model.named_parameters():
+            trained = (
+                (name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad
+            )
+            for name, parameter in trained:
                 own = next((rate for prefix, rate in rates.items() if rate and name.startswith(prefix)), None)
                 groups.setdefault(own or self.args.learning_rate, []).append(parameter)
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
@@ -230,7 +234,7 @@ class MusicTrainer(Trainer):
     def _save(self, output_dir=None, state_dict=None):
         """The HF Trainer's; but weights that have just been kept as the best are linked, not written again."""
         step, kept = self.just_kept
-        if kept is None or step != self.state.global_step:
+        if kept is None or step != self.state.global_step or is_adapted(self.model):  # whose best model is merged
             return super()._save(output_dir, state_dict)
         link_tree(kept, Path(output_dir))
         (Path(output_dir) / "scores.json").unlink()

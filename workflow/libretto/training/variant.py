@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from libretto.models.adapter import add_adapter
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
 from libretto.models.device import select_device
 from libretto.models.variants import base_model, make_variant
@@ -40,6 +41,8 @@ def train_variant(
     training = variant_settings["training"]
     torch.manual_seed(seed)
     model = base_model(variant_settings, base, text_model, init_from)
+    if adapter := variant_settings.get("adapter"):
+        add_adapter(model, adapter)
     variant = make_variant(model, variant_settings, text, text_model, select_device())
     cache = str(folder / "splits")
     n_items, dropout = training["max_steps"] * training["batch_size"], text["description_dropout"]
