@@ -74,6 +74,7 @@ rule provenance:
         runtime=120,
     params:
         config=config,
+        standins=STANDINS,
         sources=describe_sources(config, f"results/{config['run']}/sources"),
         rules=lambda wildcards: describe_rules(workflow.rules, workflow.basedir),
         modules=meaning_hash(Path(LIBRARY_PATH).rglob("*.py")),

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import yaml
 
-from libretto.config.sources import STANDINS
 from libretto.errors import InputError
 from libretto.job import start_job
 from libretto.provenance.crate import RunCrate, git_commit, locked_versions
@@ -51,5 +50,5 @@ tools = {rule["name"]: rule["tool"] for rule in params.rules}
 crate.add_jobs(results, made, tools, config_path, sources)
 crate.write()
 metadata = read_records(".snakemake/metadata")
-own = {path: record for path, record in metadata.items() if path.startswith((f"{run_folder}/", STANDINS))}
+own = {path: record for path, record in metadata.items() if path.startswith((f"{run_folder}/", params.standins))}
 Path(snakemake.output.metadata).write_text(json.dumps(own, sort_keys=True) + "\n")
