@@ -35,7 +35,7 @@ os.environ.update(
 
 # Results that were copied without `.snakemake`: without its records, Snakemake would not notice changed parameters.
 if workflow.is_main_process:
-    restore_records(f"results/{config['run']}/provenance/metadata.json", ".snakemake/metadata")
+    checked(restore_records, f"results/{config['run']}/provenance/metadata.json", ".snakemake/metadata")
 
 if uses_standins(config) and not config["standins"]["gpu"]:
     os.environ.update(CUDA_VISIBLE_DEVICES="")

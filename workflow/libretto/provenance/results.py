@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from libretto.errors import InputError
 from libretto.files import file_sha256, files_in, listing_sha256
 
 NAME_LENGTH = 254  # of a file's name, and an @ before all but the last part of a longer one
@@ -93,10 +94,17 @@ def restore_records(kept: str | Path, folder: str | Path) -> None:
     Args:
         kept: the records by output path, as JSON; the file need not exist.
         folder: `.snakemake/metadata`.
+
+    Raises:
+        InputError: `kept` is damaged.
     """
     if not Path(kept).exists():
         return
-    for path, record in json.loads(Path(kept).read_text()).items():
+    try:
+        records = json.loads(Path(kept).read_text())
+    except ValueError as error:
+        raise InputError(f"{kept} is damaged: remove it, and it will be made again") from error
+    for path, record in records.items():
         name = base64.b64encode(path.encode()).decode()
         parts = [name[start : start + NAME_LENGTH] for start in range(0, len(name), NAME_LENGTH)]
         file = Path(folder, *(f"@{part}" for part in parts[:-1]), parts[-1])
