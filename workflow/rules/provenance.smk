@@ -62,6 +62,7 @@ rule provenance:
         config="<run>/provenance/config.yaml",
         checksums="<run>/provenance/sha256sums.txt",
         metadata="<run>/provenance/metadata.json",
+        traces=directory("<run>/provenance/traces"),
     log:
         "<run>/logs/provenance.log",
     benchmark:
@@ -75,6 +76,7 @@ rule provenance:
     params:
         config=config,
         standins=STANDINS,
+        systems=list(SYSTEMS),
         sources=describe_sources(config, f"results/{config['run']}/sources"),
         rules=lambda wildcards: describe_rules(workflow.rules, workflow.basedir),
         modules=meaning_hash(Path(LIBRARY_PATH).rglob("*.py")),

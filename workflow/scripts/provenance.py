@@ -10,6 +10,7 @@ from libretto.job import start_job
 from libretto.provenance.crate import RunCrate, git_commit, locked_versions
 from libretto.provenance.records import Records
 from libretto.provenance.results import checksum_list, find_results, read_contents, read_records
+from libretto.provenance.trace import to_svg, trace
 
 log = start_job(snakemake)
 params, lock = snakemake.params, snakemake.input.lock
@@ -51,4 +52,8 @@ crate.add_jobs(results, made, tools, config_path, sources)
 crate.write()
 metadata = read_records(".snakemake/metadata")
 own = {path: record for path, record in metadata.items() if path.startswith((f"{run_folder}/", params.standins))}
+Path(snakemake.output.traces).mkdir()
+for system in params.systems:
+    figure = to_svg(trace(run_folder / "table.csv", system))
+    Path(snakemake.output.traces, f"{system}.svg").write_text(figure)
 Path(snakemake.output.metadata).write_text(json.dumps(own, sort_keys=True) + "\n")
