@@ -33,6 +33,7 @@ from libretto.generation.constraints import grammatical
 from libretto.generation.nucleus import Nucleus, Streams
 from libretto.generation.samples import read_songs, write_samples
 from libretto.generation.sampling import conditioned, sample, unconditional
+from libretto.lock import LOCK
 from libretto.models.amt import AmtForTextToMusic
 from libretto.models.batches import collate_llama, pad_prompts
 from libretto.tokens import vocab
@@ -455,7 +456,7 @@ def generate(make_tiny, llama_folder, splits, tmp_path, monkeypatch):
 
     It is interrupted after `n` batches; `changes` are of the inputs and the params, `sampling` of that param.
     """
-    monkeypatch.setattr("libretto.log.start_log", lambda path: None)
+    monkeypatch.setattr("libretto.job.start_job", lambda job: None)
     make_tiny("llama").model.save_pretrained(tmp_path / "model")
     text = {key: TEXT[key] for key in ("max_tokens", "instruction", "instruction_without_description")}
 
@@ -466,12 +467,14 @@ def generate(make_tiny, llama_folder, splits, tmp_path, monkeypatch):
             "sampling": {**SETTINGS, "n": 5, "batch_size": 2, **dict(sampling)},
             "temperature": 1.0,
             "seed": 0,
-            "batches": str(folder / "batches"),
+            "batches": "batches",
             "code": "0123456789abcdef",
         }
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)  # a MIDI file names its path
         job = SimpleNamespace(
             input=InputFiles(fromdict={name: str(changes.pop(name, path)) for name, path in inputs.items()}),
-            output=OutputFiles(fromdict={"tokens": str(folder / "tokens.parquet"), "midi": str(folder / "midi")}),
+            output=OutputFiles(fromdict={"tokens": "tokens.parquet", "midi": "midi"}),
             params=Params(fromdict={**params, **changes}),
             wildcards=Wildcards(fromdict={"system": "llama-t1.0"}),
             log=Log(toclone=["generate.log"]),
@@ -493,7 +496,8 @@ def generate(make_tiny, llama_folder, splits, tmp_path, monkeypatch):
 
 def outputs(folder):
     """The bytes of every file below `folder`."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_an_interrupted_generation_writes_the_same_files(generate, tmp_path):

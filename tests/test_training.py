@@ -486,7 +486,7 @@ def test_files_have_the_mode_that_the_umask_leaves(file_mode, make_tiny, songs, 
         params=SimpleNamespace(chunk_tokens=10),
         log=[tmp_path / "fold.log"],
     )
-    monkeypatch.setattr("libretto.log.start_log", lambda path: None)
+    monkeypatch.setattr("libretto.job.start_job", lambda job: None)
     runpy.run_path(str(ROOT / "workflow" / "scripts" / "fold.py"), {"snakemake": snakemake})
     assert {path.name for path in tmp_path.rglob("*.safetensors")} == {"model.safetensors"}
     assert modes(tmp_path / "training") == modes(tmp_path / "folded") == {file_mode}
