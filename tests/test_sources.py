@@ -18,7 +18,7 @@ from tests.checkout import copy_checkout, snakemake
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-HASTY = RetryPolicy(attempts=3, wait=0.01, timeout=0.5)
+HASTY = RetryPolicy(attempts=3, wait=0.01, timeout=2)  # a loaded machine answers late, too
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 MIDICAPS_ENTRY = {"hub": "amaai-lab/MidiCaps", "repo_type": "dataset", "revision": REVISION, "file": "train.json"}
 LLAMA_ENTRY = {"hub": "meta-llama/Llama-3.2-1B", "revision": REVISION}
