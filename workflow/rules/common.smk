@@ -100,7 +100,7 @@ def is_folder_of_a_rule(path):
 
 def contents(paths):
     """For `params:` of the rules that read sources: what is in those of the user's own."""
-    return [content_digest(path, DIGESTS) for path in paths if path in OWN_PATHS]
+    return [content_digest(path, DIGESTS, logger.info) for path in paths if path in OWN_PATHS]
 
 
 def source_contents(*names):

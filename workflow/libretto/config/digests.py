@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from libretto.files import file_sha256, files_in, folder_sha256
@@ -11,7 +12,9 @@ from libretto.files import file_sha256, files_in, folder_sha256
 DIGESTS = ".snakemake/digests"  # what was found before
 
 
-def content_digest(path: str | Path, cache: str | Path) -> str | None:
+def content_digest(
+    path: str | Path, cache: str | Path, announce: Callable[[str], None] = lambda text: None
+) -> str | None:
     """The SHA-256 of a file, or of a folder (`folder_sha256`).
 
     What is no longer there is taken to be what it was, and is None if it never was there.
@@ -22,6 +25,7 @@ def content_digest(path: str | Path, cache: str | Path) -> str | None:
     Args:
         path: a file or a folder.
         cache: folder of what was found before.
+        announce: told before files are read, which takes some seconds for a large model.
     """
     path = Path(path)
     place = Path(cache, hashlib.sha256(str(path.absolute()).encode()).hexdigest() + ".json")
@@ -31,6 +35,7 @@ def content_digest(path: str | Path, cache: str | Path) -> str | None:
     files = files_in(path) if path.is_dir() else {".": path}
     states = {name: _state(file) for name, file in files.items()}
     if known.get("states") != states:
+        announce(f"Reading {path} to know what is in it")
         known = {"states": states, "sha256": folder_sha256(path) if path.is_dir() else file_sha256(path)}
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f"{place.name}.{socket.gethostname()}.{os.getpid()}")
