@@ -75,6 +75,15 @@ def test_records_lie_beside_the_logs():
     assert record_path("results/demo/logs/score/amt-t1.0.log") == Path("results/demo/records/score/amt-t1.0.json")
 
 
+def test_jobs_that_end_at_once_can_keep_the_same_text(run):
+    code = "from pathlib import Path\nfrom libretto.provenance.records import _kept\n"
+    code += "for i in range(300): _kept(Path(f'kept/{i}'), 'a text')"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}
+    jobs = [subprocess.Popen([sys.executable, "-c", code], env=env) for _ in range(4)]
+    assert [job.wait() for job in jobs] == [0, 0, 0, 0]
+    assert len([path for path in Path("kept").rglob("*") if path.is_file()]) == 300
+
+
 def test_an_untouched_run_passes_also_as_a_copy(run, tmp_path):
     assert found(run) == []
     shutil.copytree(run, tmp_path / "elsewhere")

@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from libretto.config.digests import DIGESTS, content_digest
-from libretto.files import written_whole
 
 RECORDS = "records"
 
@@ -42,7 +41,7 @@ def write_record(job, started: datetime, first: Path | None = None) -> None:
     if first and first.exists():
         _write(target, first.read_text())
         return
-    folder = Path(*target.parts[: target.parts.index(RECORDS) + 1])
+    folder = Path(*target.parts[: target.parts.index(RECORDS, 2) + 1])
     record = {
         "rule": job.rule,
         "folder": folder.parent.as_posix(),
@@ -64,8 +63,9 @@ def write_record(job, started: datetime, first: Path | None = None) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as (part,):
-        part.write_text(text)
+    part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")  # others may write the same text
+    part.write_text(text)
+    part.replace(path)
 
 
 def contents(paths: Iterable[str]) -> dict[str, str]:
