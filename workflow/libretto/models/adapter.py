@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA; Hu et al., 2022): a variant that trains a few per cent of its base's parameters."""
+"""Low-rank adapters (LoRA; Hu et al., 2022): a variant that trains a small part of its parameters."""
 
 import torch
 
