@@ -158,6 +158,7 @@ def variant_settings(family: str, **training) -> dict:
         "precision": "fp32",
         "gradient_checkpointing": False,
         "compile": True,
+        "shard": False,
         **training,
     }
     kind = {"text_states": "weighted"} if family == "amt" else {"init": "gaussian"}

@@ -254,6 +254,11 @@ def test_every_key_is_described():
         ("metrics.fad_sub.size", 1001, r"metrics\.fad_sub\.size: 1001 is more than sampling\.n, 1000"),
         ("data.splits.valid", "ef", r"data\.splits: a digit occurs twice"),
         ("sources.models", {}, r"they need sources\.models\.clap"),
+        (
+            "variants.llama-1b",
+            {"family": "llama", "adapter": {}, "training": {"shard": True}},
+            r"variants\.llama-1b: an adapter's training needs no shard: true",
+        ),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(config, key, value, message):

@@ -31,6 +31,7 @@ from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
 from libretto.models.variants import trained_model
 from libretto.preflight.models import RandomSongs
 from libretto.training import result, trainer
+from libretto.training import variant as finetuning
 from libretto.training.compilation import compile_parts
 from libretto.training.resume import (
     FINISHED,
@@ -56,7 +57,7 @@ def run(variant, songs, settings, folder, seed=0, checkpoint_minutes=0, **option
     n_items = settings["max_steps"] * settings["batch_size"]
     train_set = TrainingChunks(songs["train"], n_items, variant.prompter, 0.5, seed)
     valid_set = MiddleChunks(songs["valid"], variant.prompter)
-    return trainer.train(variant, train_set, valid_set, settings, seed, folder, checkpoint_minutes, **options)
+    return finetuning.train(variant, train_set, valid_set, settings, seed, folder, checkpoint_minutes, **options)
 
 
 def weights(variant):
@@ -87,7 +88,7 @@ class Clock(trainer.TrainerCallback):
 def run_until_killed(monkeypatch, step, *arguments):
     """`run`, but killed at the end of a step."""
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "StopOnTerminate", lambda: Kill(step))
+        patch.setattr(finetuning, "StopOnTerminate", lambda: Kill(step))
         with pytest.raises(Interrupted):
             run(*arguments)
 
@@ -116,7 +117,7 @@ def test_checkpoints_follow_the_clock_and_share_the_best_models_weights(make_tin
     settings = {**variant_settings("llama")["training"], "max_steps": 8, "learning_rate": 2e-2}
     now = [0.0]
     monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(trainer, "StopOnTerminate", lambda: Clock(now, 20))  # a step takes 20 minutes
+    monkeypatch.setattr(finetuning, "StopOnTerminate", lambda: Clock(now, 20))  # a step takes 20 minutes
     run(make_tiny("llama"), songs, settings, tmp_path, checkpoint_minutes=60)
     # Validations are at 2, 4, 6 and 8; an hour has passed at 4 and, 80 minutes later, at 8.
     assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-8"}
@@ -268,16 +269,16 @@ def test_accumulated_micro_batches_are_one_batch(make_tiny, family, songs, tmp_p
 
 def test_a_batch_that_cannot_be_divided_is_an_input_error(tmp_path):
     settings = variant_settings("amt")["training"]
-    arguments = trainer.training_arguments(settings, 0, tmp_path, 2)
+    arguments = finetuning.training_arguments(settings, 0, tmp_path, 2)
     assert arguments.gradient_accumulation_steps == 1
     with pytest.raises(InputError, match="batch_size 4 is not a multiple of 3 processes"):
-        trainer.training_arguments(settings, 0, tmp_path, 3)
+        finetuning.training_arguments(settings, 0, tmp_path, 3)
 
 
 @pytest.mark.parametrize(("most", "world", "micro"), [(8, 1, 8), (3, 1, 2), (8, 4, 4), (16, 16, 1), (100, 1, 16)])
 def test_the_batch_is_the_configured_one_on_any_number_of_gpus(most, world, micro, tmp_path):
     settings = {**variant_settings("amt")["training"], "batch_size": 16, "micro_batch_size": most}
-    arguments = trainer.training_arguments(settings, 0, tmp_path, world)
+    arguments = finetuning.training_arguments(settings, 0, tmp_path, world)
     assert arguments.per_device_train_batch_size == micro
     assert micro * world * arguments.gradient_accumulation_steps == 16
 
@@ -289,7 +290,7 @@ def test_new_parameters_may_have_rates_of_their_own(make_tiny, songs, tmp_path):
         "projection_learning_rate": 0.5,
         "layer_weights_learning_rate": 0.25,
     }
-    arguments = trainer.training_arguments(settings, 0, tmp_path, 1)
+    arguments = finetuning.training_arguments(settings, 0, tmp_path, 1)
     groups = trainer.MusicTrainer(variant, settings, args=arguments, eval_dataset=songs["valid"]).create_optimizer()
     rates = {id(p): group["lr"] for group in groups.param_groups for p in group["params"]}
     prefix = variant.model.text_prefix

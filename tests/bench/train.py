@@ -22,7 +22,8 @@ from libretto.models.device import peak_memory, select_device
 from libretto.preflight.device import describe_device
 from libretto.preflight.models import PROMPT_TOKENS, RandomSongs
 from libretto.preflight.training import operations
-from libretto.training.trainer import MusicTrainer, training_arguments
+from libretto.training.trainer import MusicTrainer
+from libretto.training.variant import training_arguments
 from tests.shapes import REAL, make_variant
 
 

@@ -130,6 +130,9 @@ def check_consistency(config: dict) -> None:
     for key, (value, bound, most) in bounds.items():
         if value > most:
             raise InputError(f"config, {key}: {value} is more than {bound}, {most}; lower it, or raise {bound}")
+    for name, variant in config["variants"].items():
+        if "adapter" in variant and variant["training"]["shard"]:
+            raise InputError(f"config, variants.{name}: an adapter's training needs no shard: true; remove one of them")
     embeddings = [metrics["fad_embedding"], *(["clap"] if metrics["clap"] else [])]
     used = {model for name in embeddings for model in EMBEDDINGS[name].models}
     if missing := sorted(used - config["sources"]["models"].keys()):

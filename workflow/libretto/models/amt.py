@@ -144,9 +144,13 @@ class AmtForTextToMusic(GPT2LMHeadModel):
         """Which of `labels` are music after the start token: all of them."""
         return labels != IGNORED
 
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks."""
+        return [*self.transformer.h]
+
     def compiled_parts(self) -> list[nn.Module]:
         """What is worth compiling: the blocks, which then share one graph, and the loss."""
-        return [*self.transformer.h, self.chunk_loss]
+        return [*self.blocks(), self.chunk_loss]
 
     @can_return_tuple
     def forward(self, input_ids, text_states, text_mask, labels=None, num_items_in_batch=None, **kwargs):

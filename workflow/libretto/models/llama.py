@@ -112,9 +112,13 @@ class LlamaForTextToMusic(LlamaForCausalLM):
         start = self.config.vocab_size + vocab.AUTOREGRESS
         return (labels >= self.config.vocab_size) & (labels != start) & (labels != IGNORED)
 
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks."""
+        return [*self.model.layers]
+
     def compiled_parts(self) -> list[nn.Module]:
         """What is worth compiling: the blocks, which then share one graph, and the loss."""
-        return [*self.model.layers, self.chunk_loss]
+        return [*self.blocks(), self.chunk_loss]
 
     @can_return_tuple
     def forward(self, input_ids, labels=None, num_items_in_batch=None, **kwargs) -> CausalLMOutputWithPast:

@@ -123,7 +123,7 @@ def random_variant(
             model, encoder = LlamaForTextToMusic(LlamaMusicConfig.of_base(base)), None
             collate = partial(collate_llama, pad_id=prompter.pad_id, text_vocab_size=base.vocab_size)
     model.set_attn_implementation(CAUSAL)
-    return Variant(model.to(device), prompter, collate, encoder)
+    return Variant(model, prompter, collate, encoder)
 
 
 def random_amt(base: GPT2Config, device: torch.device) -> GPT2LMHeadModel:

@@ -11,8 +11,9 @@ from libretto.models.variants import Variant
 from libretto.preflight.device import count_operations
 from libretto.preflight.models import PROMPT_TOKENS, RandomSongs
 from libretto.training.resume import find_damage
-from libretto.training.trainer import Checkpoints, MusicTrainer, training_arguments
+from libretto.training.trainer import Checkpoints, MusicTrainer
 from libretto.training.validation import BATCH, validation_loss
+from libretto.training.variant import training_arguments
 
 
 def measure_training(

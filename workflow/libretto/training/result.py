@@ -8,12 +8,23 @@ import pandas
 import torch
 
 from libretto.files import folder_sha256, follow_umask, remove
-from libretto.models.adapter import is_adapted, merged_state
 from libretto.training.resume import FINISHED, link_tree, mark_complete
 
 
-def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> Path | None:
-    """Keep `model` under `folder` if its `val_loss` is lower than the kept model's; returns where, or None."""
+def keep_if_best(
+    model: torch.nn.Module, folder: Path, scores: dict, weights: dict[str, torch.Tensor] | None = None
+) -> Path | None:
+    """Keep `model` under `folder` if its `val_loss` is lower than the kept model's.
+
+    Args:
+        model: with the config to keep.
+        folder: the training's.
+        scores: the step and the validation losses.
+        weights: what to keep instead of the model's own.
+
+    Returns:
+        Where it is kept; None if it is not better.
+    """
     kept = best_model(folder)
     if kept is not None and not scores["val_loss"] < read_scores(kept)["val_loss"]:  # a NaN is no better either
         return None
@@ -22,8 +33,7 @@ def keep_if_best(model: torch.nn.Module, folder: Path, scores: dict) -> Path | N
     target = folder / f"best-{scores['step']}-{scores['val_loss']!r}"
     partial = target.with_name(f"partial-{target.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    # An adapter is merged, so that whoever reads the model need not know of it.
-    model.save_pretrained(partial, state_dict=merged_state(model) if is_adapted(model) else None)
+    model.save_pretrained(partial, state_dict=weights)
     follow_umask(partial)
     (partial / "scores.json").write_text(json.dumps(scores))
     partial.rename(target)

@@ -1,151 +1,30 @@
-"""Training with the HF Trainer: the same batches on any number of GPUs, exact resume, the best model kept."""
+"""The HF Trainer with this project's inputs, validation, log and checkpoints."""
 
 import logging
 import math
-import os
 import signal
-import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import distributed
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
+from torch.nn.parallel import DistributedDataParallel
+from transformers import Trainer, TrainerCallback, TrainerControl
 from transformers.trainer import TRAINING_ARGS_NAME
 
-from libretto.errors import InputError
 from libretto.files import follow_umask
-from libretto.models.adapter import is_adapted
-from libretto.models.attention import CAUSAL
-from libretto.models.batches import MiddleChunks, TrainingChunks
+from libretto.models.adapter import is_adapted, merged_state
 from libretto.models.device import peak_memory
 from libretto.models.variants import Variant
 from libretto.training.compilation import compile_parts
-from libretto.training.result import keep_if_best, merge_log
-from libretto.training.resume import link_tree, mark_complete, newest_complete, remove_damaged, remove_old
+from libretto.training.result import keep_if_best
+from libretto.training.resume import link_tree, mark_complete, remove_old
 from libretto.training.validation import BATCH, validation_loss
 
-LOG_STEPS = 10
 STOP_STEPS = 10  # with several processes and short steps, how often they ask each other whether to stop
-TERMINATED = 143  # the exit status of a process that SIGTERM ends
 
 logger = logging.getLogger("libretto")
-
-
-def train(
-    variant: Variant,
-    train_set: TrainingChunks,
-    valid_set: MiddleChunks,
-    settings: dict,
-    seed: int,
-    folder: Path,
-    checkpoint_minutes: float,
-    may_diverge: bool = False,
-) -> list[dict]:
-    """Train `variant`, or resume an interrupted training of it; exits with status 143 after SIGTERM.
-
-    The best model by validation loss is left in `best_model(folder)`.
-
-    Args:
-        variant: its model is trained in place.
-        train_set: exactly the items that the training takes, in order.
-        valid_set: what validation losses are measured on.
-        settings: the variant's section `training` of the config.
-        seed: of dropout.
-        folder: where checkpoints, the best model and TensorBoard events are written.
-        checkpoint_minutes: a checkpoint is written at the first validation after so many minutes.
-        may_diverge: a loss that is not finite ends the training, as in a search, instead of being an error.
-
-    Returns:
-        The log: a dict per logged step.
-
-    Raises:
-        InputError: the batch cannot be divided among the processes, or no checkpoint can be resumed from.
-        FloatingPointError: the loss is not finite, without `may_diverge`.
-    """
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    arguments = training_arguments(settings, seed, folder, world)
-    if world == 1:
-        # One process trains on one GPU, however many it sees: the Trainer would spread each micro-batch over all of
-        # them (DataParallel), which changes the batch and the loss.
-        arguments._n_gpu = min(arguments.n_gpu, 1)
-    variant.model.set_attn_implementation(CAUSAL)
-    train_set.n_ahead = arguments.gradient_accumulation_steps + 1  # the Trainer draws a step's batches at once
-    trainer = MusicTrainer(variant, settings, args=arguments, train_dataset=train_set, eval_dataset=valid_set)
-    if trainer.is_world_process_zero():
-        remove_damaged(folder)
-    if distributed.is_initialized():
-        distributed.barrier()
-    checkpoint = newest_complete(folder, world)
-    if checkpoint is None:
-        arguments.eval_on_start = True
-    else:
-        logger.info("resuming from %s", checkpoint)
-    trainer.add_callback(Checkpoints(checkpoint_minutes))
-    trainer.add_callback(StopOnTerminate())
-    diverged = False
-    try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except FloatingPointError as error:
-        if not may_diverge:
-            raise
-        logger.warning("%s: the training ends here", error)
-        diverged = True
-    if not diverged and trainer.state.global_step < settings["max_steps"]:
-        logger.error(
-            "terminated at step %d of %d; its checkpoint is saved", trainer.state.global_step, settings["max_steps"]
-        )
-        sys.exit(TERMINATED)
-    return merge_log(trainer.state.log_history, settings["batch_size"] / len(train_set.songs))
-
-
-def training_arguments(settings: dict, seed: int, folder: Path, world: int) -> TrainingArguments:
-    """Table 2's settings as the HF Trainer's arguments; the batch is the configured one for any number of processes.
-
-    Raises:
-        InputError: the batch cannot be divided among the processes.
-    """
-    batch = settings["batch_size"]
-    if batch % world:
-        raise InputError(
-            f"training.batch_size {batch} is not a multiple of {world} processes: change the number of GPUs"
-        )
-    share = batch // world
-    micro = max(size for size in range(1, settings["micro_batch_size"] + 1) if share % size == 0)
-    on_gpu = torch.cuda.is_available()
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=settings["max_steps"],
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=share // micro,
-        gradient_checkpointing=settings["gradient_checkpointing"],
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        learning_rate=settings["learning_rate"],
-        lr_scheduler_type="cosine",
-        warmup_steps=settings["warmup_steps"],
-        optim="adamw_torch_fused",
-        bf16=settings["precision"] == "bf16",
-        tf32=True if on_gpu else None,
-        use_cpu=not on_gpu,
-        seed=seed,
-        train_sampling_strategy="sequential",
-        # Prompts and chunks are cheap. And a scheduler sends SIGTERM to the whole process group: it would kill workers,
-        # and with them the training before it has saved its checkpoint.
-        dataloader_num_workers=0,
-        accelerator_config={"non_blocking": True},  # from pinned memory; else each copy waits for the GPU
-        remove_unused_columns=False,
-        ddp_find_unused_parameters=False,
-        eval_strategy="steps",
-        eval_steps=settings["eval_steps"],
-        save_strategy="steps",
-        save_steps=settings["eval_steps"],
-        save_total_limit=None,  # `Checkpoints` removes old ones: the Trainer goes by modification times
-        logging_steps=LOG_STEPS,
-        logging_nan_inf_filter=False,  # it would hide them from the log, and wait for the GPU at every micro-batch
-        report_to=["tensorboard"],
-    )
 
 
 class MusicTrainer(Trainer):
@@ -174,7 +53,7 @@ class MusicTrainer(Trainer):
 
     def training_step(self, model, *args, **kwargs):
         """The HF Trainer's, but gradients in DDP's buckets are set to zero, not freed and allocated again."""
-        if self.args.world_size > 1:
+        if isinstance(model, DistributedDataParallel):
             model.zero_grad = partial(type(model).zero_grad, model, set_to_none=False)
         return super().training_step(model, *args, **kwargs)
 
@@ -223,13 +102,20 @@ class MusicTrainer(Trainer):
             self.args.world_size,
         )
         metrics = {"eval_loss": scores["val_loss"], "eval_loss_music": scores["val_loss_music"]}
+        weights = self.weights_to_keep()
         if self.is_world_process_zero():
             step = self.state.global_step
-            self.just_kept = step, keep_if_best(self.model, Path(self.args.output_dir), {"step": step, **scores})
+            scores = {"step": step, **scores}
+            self.just_kept = step, keep_if_best(self.model, Path(self.args.output_dir), scores, weights)
         self.window_start += time.perf_counter() - start
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def weights_to_keep(self) -> dict[str, torch.Tensor] | None:
+        """The weights of the best model; None if they are the model's own."""
+        # An adapter is merged, so that whoever reads the model need not know of it.
+        return merged_state(self.model) if is_adapted(self.model) else None
 
     def _save(self, output_dir=None, state_dict=None):
         """The HF Trainer's; but weights that have just been kept as the best are linked, not written again."""

@@ -34,9 +34,13 @@ def validation_loss(
     device = variant.model.device
     variant.model.eval()
     sums = torch.zeros(4, dtype=torch.float64, device=device)
-    starts = range(rank * batch_size, len(songs), world * batch_size)
+    # As many batches for every process: where the model is spread over them, each batch needs all of them. Who has no
+    # batch left takes the first again, and does not count it.
+    starts = range(rank * batch_size, -(-len(songs) // (world * batch_size)) * world * batch_size, world * batch_size)
     for start in tqdm(starts, "validation", unit="batch", disable=rank > 0, leave=False):
-        batch = variant.collate([songs[i] for i in range(start, min(start + batch_size, len(songs)))])
+        is_own = start < len(songs)
+        first = start if is_own else 0
+        batch = variant.collate([songs[i] for i in range(first, min(first + batch_size, len(songs)))])
         if device.type == "cuda":  # from pinned memory, a copy does not wait for the GPU
             batch = {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
         batch = variant.encode(batch)
@@ -44,7 +48,8 @@ def validation_loss(
             losses = variant.model.token_losses(**batch).double()
         music = variant.model.music_targets(batch["labels"])
         # Not losses[music], whose size the CPU would have to wait for.
-        sums += torch.stack([losses.sum(), (batch["labels"] != IGNORED).sum(), (losses * music).sum(), music.sum()])
+        if is_own:
+            sums += torch.stack([losses.sum(), (batch["labels"] != IGNORED).sum(), (losses * music).sum(), music.sum()])
     if world > 1:
         distributed.all_reduce(sums)
     loss, n, loss_music, n_music = sums.tolist()
