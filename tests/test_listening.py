@@ -1,13 +1,25 @@
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from libretto.config.systems import System
-from libretto.report.listening import N_COLOURS, add_samples, choose_samples, colour_classes, scores_of
+from libretto.report.listening import (
+    N_COLOURS,
+    Music,
+    add_samples,
+    by_sample,
+    choose_samples,
+    colour_classes,
+    features_of,
+    find_extremes,
+    scores_of,
+)
 from libretto.report.piano_roll import piano_roll
 from libretto.report.presentation import page_values
 from libretto.report.table import METRICS, PAPER_COLUMNS
@@ -61,6 +73,7 @@ def pairs():
             "key": ["C major"] * 3,
             "time_signature": ["4/4"] * 3,
             "tempo": [120] * 3,
+            "tempo_word": ["Vivace"] * 3,
             "instrument_summary": [["Piano"], ["Acoustic Grand Piano", "Piano", "Drums"], ["Violin"]],
         }
     )
@@ -158,12 +171,94 @@ def test_a_long_list_of_unwanted_instruments_is_cut(samples, pairs):
     assert sample.unlisted == ["Viola", "Violin"]
 
 
+def score_rows(score, values):
+    """Rows of scores.parquet of system `a`, a sample each."""
+    return pd.DataFrame([{"system": "a", "index": i, "score": score, "value": v} for i, v in enumerate(values)])
+
+
 def test_a_samples_scores_have_their_place_among_its_systems():
-    values = {("a", 0): 0.25, ("a", 1): 0.75, ("a", 2): 0.25, ("b", 0): 1.0}
-    rows = [{"system": system, "index": index, "score": "clap", "value": v} for (system, index), v in values.items()]
-    scores = pd.DataFrame([*rows, {"system": "a", "index": 0, "score": "n_events", "value": 3.0}])
-    assert scores_of(scores, "a", 0) == [("CLAP", "0.25, rank 2 of this system's 3")]
+    others = score_rows("clap", [1.0]).assign(system="b")
+    scores = by_sample(pd.concat([score_rows("clap", [0.25, 0.75, 0.25]), others, score_rows("n_events", [3.0])]))
+    assert scores_of(scores, "a", 0) == [("CLAP", "0.25, rank 2 to 3 of 3")]
+    assert scores_of(scores, "a", 1) == [("CLAP", "0.75, rank 1 of 3")]
     assert scores_of(scores, "a", 9) == []
+
+
+def test_key_and_tempo_are_met_or_missed_where_that_was_measured(samples, pairs):
+    ((prompt, places),) = choose_samples(samples, pairs, [GROUND_TRUTH], 1)
+    text = "In C major, at a Vivace pace of 120 BPM, for drums."
+    prompt = replace(prompt, text=text)
+    rows = {GROUND_TRUTH.name: samples[GROUND_TRUTH.name].iloc[places[GROUND_TRUTH.name]]}
+    table = pd.concat([score_rows("key_match", [1.0, 0.0]), score_rows("tempo_match", [0.0])])
+    scores = by_sample(table.assign(system=GROUND_TRUTH.name))
+    add_samples(prompt, rows, [GROUND_TRUTH], {GROUND_TRUTH.name: {}}, {GROUND_TRUTH.name: (0.0, 1.0)}, scores)
+    (sample,) = prompt.samples
+    assert sample.met == {"Piano": True, "Drums": False, "Key": True, "Tempo": False}
+    assert features_of(scores, GROUND_TRUTH.name, 1) == {"Key": False}
+    marked = [(piece, name) for piece, name in prompt.marked_text if name]
+    assert marked == [("C major", "Key"), ("Vivace", "Tempo"), ("120 BPM", "Tempo"), ("drums", "Drums")]
+    assert "".join(piece for piece, _ in prompt.marked_text) == text
+
+
+@pytest.mark.parametrize(
+    ("scores", "heading", "best", "worst"),
+    [
+        ({"instrument_f1": [0.1, 0.9, 0.5]}, "Instr. F1", [2], [1]),
+        ({"instrument_f1": [0.1, 0.9, 0.5], "clap": [0.3, 0.1, 0.2]}, "CLAP", [1], [2]),
+        ({"clap": [0.5] * 12}, "CLAP", [1, 2, 3, 4, 5], [12, 11, 10, 9, 8]),  # equal ones: from either end
+    ],
+)
+def test_the_best_and_the_worst_are_found_and_can_be_played(scores, heading, best, worst, samples, pairs, tmp_path):
+    rows = samples[GROUND_TRUTH.name]
+    rows = pd.concat([rows] * 4, ignore_index=True).assign(index=range(12))
+    for name in ("midi", "audio"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "audio/0001.flac").write_bytes(b"sound")
+    music = Music(rows, tmp_path / "midi", tmp_path / "audio", {})
+    table = pd.concat([score_rows(name, values) for name, values in scores.items()]).assign(system=GROUND_TRUTH.name)
+    folder = tmp_path / "report/samples"
+    found = find_extremes(GROUND_TRUTH, music, pairs, folder, by_sample(table))
+    assert found.score == heading
+    assert [prompt.number for prompt in found.best] == best  # of the test set's descriptions, from 1
+    assert [prompt.number for prompt in found.worst] == worst
+    played = {prompt.number: prompt.samples[0].audio for prompt in [*found.best, *found.worst]}
+    assert played[2] == "samples/ground-truth/0001.flac"
+    assert (folder / "ground-truth/0001.flac").read_bytes() == b"sound"
+    assert found.best[0].text == rows["prompt"][best[0] - 1]
+
+
+def test_without_scores_there_is_no_best(samples, pairs, tmp_path):
+    music = Music(samples[GROUND_TRUTH.name], tmp_path, tmp_path, {})
+    assert find_extremes(GROUND_TRUTH, music, pairs, tmp_path, {}) is None
+
+
+# What is seen without one kind of cone, of linear RGB (Machado, Oliveira and Fernandes, 2009, severity 1).
+VISION = {
+    "normal": np.eye(3),
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def lab(colour, vision):
+    """CIELAB under D65 of a colour such as #767676."""
+    srgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = VISION[vision] @ np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = (np.cbrt(v) if v > 0.008856 else 7.787 * v + 16 / 116 for v in to_xyz @ linear / (0.9505, 1, 1.089))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_any_two_colours_of_a_piano_roll_are_told_apart_with_any_vision(vision, request):
+    style = (request.config.rootpath / "workflow/templates/style.css").read_text()
+    found = re.findall(r"--(c\d|drums): (#\w{6})", style)
+    assert [name for name, _ in found] == 2 * [*(f"c{i}" for i in range(N_COLOURS)), "drums"]
+    for scheme in (found[: N_COLOURS + 1], found[N_COLOURS + 1 :]):
+        seen = [lab(colour, vision) for _, colour in scheme]
+        # A difference of 2.3 can just be noticed (Mahy, Van Eycken and Oosterlinck, 1994).
+        assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 15
 
 
 class Collector(HTMLParser):
@@ -195,9 +290,9 @@ def page(samples, pairs, request):
         prompts.append(prompt)
     table = pd.DataFrame({"system": [s.name for s in SYSTEMS]}).reindex(columns=["system", *METRICS, *PAPER_COLUMNS])
     values = page_values(table, SYSTEMS, clap=False, standins=True)
-    figures = [{"file": "figures/losses.png", "caption": "Losses"}]
+    values |= {"figures": [{"name": "losses", "svg": "<svg></svg>", "caption": "Losses"}], "extremes": []}
     template = request.config.rootpath / "workflow/templates/index.html"
-    return render_template(template, run="test", prompts=prompts, figures=figures, **values)
+    return render_template(template, run="test", prompts=prompts, **values)
 
 
 def test_page_is_well_formed_labelled_and_needs_no_network(page):
@@ -210,8 +305,10 @@ def test_page_is_well_formed_labelled_and_needs_no_network(page):
     players = [attrs for tag, attrs in tags if tag == "audio"]
     assert len(players) == 6  # three prompts, two systems with audio
     assert all(attrs["aria-label"] and attrs["preload"] == "none" for attrs in players)
-    assert all(attrs["alt"] for tag, attrs in tags if tag == "img")
-    assert all("aria-label" in attrs for tag, attrs in tags if tag == "svg")
+    assert "img" not in {tag for tag, _ in tags}
+    assert len([1 for tag, attrs in tags if tag == "svg" and "aria-label" not in attrs]) == 1  # the figure's, whose
+    # parent has one:
+    assert {"role": "img", "aria-label": "Losses"} in [attrs for tag, attrs in tags if tag == "div"]
     ids = [attrs["id"] for _, attrs in tags if "id" in attrs]
     assert len(ids) == len(set(ids))
     links = {attrs["href"][1:].partition("&")[0] for tag, attrs in tags if tag == "a" and attrs["href"].startswith("#")}

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,8 @@ import pytest
 import soundfile
 
 from libretto.config.systems import System
-from libretto.report.listening import Prompt, add_samples
+from libretto.report.figures import plot_layer_weights, save
+from libretto.report.listening import Extremes, Prompt, add_samples
 from libretto.report.presentation import page_values
 from libretto.report.table import METRICS, PAPER_COLUMNS
 from libretto.report.templates import render_template
@@ -24,6 +26,7 @@ SYSTEMS = [
     System("ground-truth-random-text", "random-text", "Baselines", "Ground truth (random text)"),
 ]
 # Of each system: where its audio begins in the music (silence is trimmed), and how long the music lasts.
+PHRASES = {"C": "Key"}
 STARTS, SECONDS = (0.0, 2.0, 0.0, 0.0), (12, 10, 20, 12)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no chromium (Debian: chromium)")
@@ -40,26 +43,40 @@ def tokens(seconds):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, request):
-    """A page of three descriptions and three systems, with audio."""
+    """A page of three descriptions and four systems, with audio and a figure; the best and the worst of one."""
     folder = tmp_path_factory.mktemp("page")
+    scores = {
+        (SYSTEMS[1].name, "clap"): pd.Series([0.5, 0.25, 0.75]),
+        (SYSTEMS[1].name, "key_match"): pd.Series([1, 0]),
+    }
     prompts = []
     for number in (1, 2, 3):
-        prompt = Prompt(number, "0" * 32, f"A piano and a tuba in song {number}.", [], ["Piano", "Tuba"])
+        prompt = Prompt(
+            number, "0" * 32, f"A piano and a tuba in C: song {number}.", [], ["Piano", "Tuba"], phrases=PHRASES
+        )
         rows, links, spans = {}, {}, {}
         for system, start, seconds in zip(SYSTEMS, STARTS, SECONDS, strict=True):
             name = f"{system.name}-{number}.wav"
             noise = np.random.default_rng(number).normal(0, 0.05, int((seconds - start) * RATE))
             soundfile.write(folder / name, noise, RATE)
-            row = {"tokens": tokens(seconds), "n_events": seconds, "n_invalid": 0}
+            row = {"tokens": tokens(seconds), "n_events": seconds, "n_invalid": 0, "index": number - 1}
             rows[system.name] = pd.Series(row, dtype=object)
             links[system.name], spans[system.name] = {"audio": name}, (start, float(seconds))
-        add_samples(prompt, rows, SYSTEMS, links, spans)
+        add_samples(prompt, rows, SYSTEMS, links, spans, scores)
         prompts.append(prompt)
     table = pd.DataFrame({"system": [s.name for s in SYSTEMS], "fad": [0.1, 0.9, 0.3, None]})
     table = table.reindex(columns=["system", *METRICS, *PAPER_COLUMNS])
     values = page_values(table, SYSTEMS, clap=False, standins=True)
+    alone = [replace(prompt, samples=[prompt.samples[1]]) for prompt in prompts]
+    extremes = Extremes(SYSTEMS[1], "CLAP", 3, [alone[2], alone[0]], [alone[1]])
+    save(plot_layer_weights({"amt": [0.4, 0.6]}, {"amt": "last"}), [folder / "weights.svg"])
+    svg = (folder / "weights.svg").read_text()
+    values |= {"figures": [{"name": "weights", "svg": svg[svg.index("<svg") :], "caption": "Weights"}]}
     template = request.config.rootpath / "workflow/templates/index.html"
-    (folder / "index.html").write_text(render_template(template, run="test", prompts=prompts, figures=[], **values))
+    page = render_template(template, run="test", prompts=prompts, extremes=[extremes], **values)
+    (folder / "index.html").write_text(page)
+    page = render_template(template.with_name("extremes.html"), run="test", system=SYSTEMS[1], found=extremes)
+    (folder / extremes.file).write_text(page)
     own = [Prompt(prompt.number, None, prompt.text, [], [], prompt.samples) for prompt in prompts]
     template = template.with_name("compose.html")
     composed = render_template(template, run="test", prompts=own, systems=SYSTEMS, banner=None)
@@ -236,6 +253,7 @@ def test_the_description_says_what_the_chosen_sample_meets(opened):
     assert marks.evaluate_all("marks => marks.map(mark => [mark.textContent, mark.className])") == [
         ["piano", "hit"],
         ["tuba", "missing"],
+        ["C", "missing"],
     ]
 
 
@@ -246,6 +264,10 @@ def test_an_instrument_lights_up_in_the_roll(opened):
     assert one.locator(".note.dim").count() == 1  # the violin
     one.locator(".instruments button", has_text="Tuba").hover()
     assert one.locator(".note.dim").count() == 2
+    page.mouse.move(0, 0)
+    assert one.locator(".note.dim").count() == 0
+    one.locator(".instruments button", has_text="Violin").focus()
+    assert one.locator(".note.dim").count() == 1
 
 
 def test_blind_hides_names_until_the_guess(opened):
@@ -255,7 +277,7 @@ def test_blind_hides_names_until_the_guess(opened):
     page.keyboard.press("1")
     page.wait_for_function("[...document.querySelectorAll('audio')].some(audio => !audio.paused)")
     marks = page.locator("#prompt-1 mark").evaluate_all("marks => marks.map(mark => mark.className + mark.title)")
-    assert marks == ["", ""]
+    assert marks == ["", "", ""]
     labels = page.locator("#prompt-1 [aria-label]").evaluate_all("all => all.map(one => one.ariaLabel)")
     assert not [label for label in labels if "round" in label or "lama" in label]
     first = page.locator("#prompt-1")
@@ -296,6 +318,26 @@ def test_tables_are_sorted_and_filtered(opened):
     assert rows.all_text_contents() == ["1B"]
 
 
+def test_the_best_and_the_worst_of_a_system_can_be_heard(opened):
+    page = opened()
+    sample(page, "amt-t1.0").locator(".scores a", has_text="0.50, rank 2 of 3").click()
+    cards = page.locator(".sample:visible")
+    assert cards.locator("h4").all_text_contents() == ["CLAP 0.75, rank 1 of 3", "CLAP 0.50, rank 2 of 3"]
+    marks = cards.nth(1).locator("mark")
+    assert marks.evaluate_all("all => all.map(one => one.className)") == ["hit", "missing", "hit"]
+    page.locator("h1").click()
+    page.keyboard.press("2")
+    page.wait_for_function("!document.querySelectorAll('audio')[1].paused")
+    page.keyboard.press("ArrowRight")  # to the fifth second
+    page.keyboard.press("1")  # another description: from its start
+    page.wait_for_function("!document.querySelectorAll('audio')[0].paused")
+    assert page.locator("audio").first.evaluate("audio => audio.currentTime") < 4
+    page.keyboard.press("n")
+    assert cards.locator("h4").all_text_contents() == ["CLAP 0.25, rank 3 of 3"]
+    found = pytest.importorskip("axe_playwright_python.sync_playwright").Axe().run(page)
+    assert not found.violations_count, found.generate_report()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(1280, 900), (390, 844)], ids=["desktop", "phone"])
 def test_nothing_is_inaccessible_or_too_wide(opened, scheme, size):
@@ -304,5 +346,9 @@ def test_nothing_is_inaccessible_or_too_wide(opened, scheme, size):
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
     found = axe.run(page)
     assert not found.violations_count, found.generate_report()
+    label = page.locator("figure svg text", has_text="uniform")
+    assert label.evaluate("text => getComputedStyle(text).fill") == page.evaluate(
+        "getComputedStyle(document.body).color"
+    )
     assert page.evaluate("document.documentElement.scrollWidth") == size[0]
     assert page.evaluate("document.querySelector('.roll').getBoundingClientRect().top") < 2 * size[1]

@@ -6,11 +6,16 @@ from libretto.config.jobs import published_base
 
 TEMPLATES = "workflow/templates"
 PAGE_TEMPLATES = [
-    f"{TEMPLATES}/{name}" for name in ("style.css", "scores.html", "samples.html", "player.js", "sort.js")
+    f"{TEMPLATES}/{name}"
+    for name in ("style.css", "scores.html", "samples.html", "card.html", "keys.html", "player.js", "sort.js")
 ]
 
 HEARD_AS = [system.heard_as for system in SYSTEMS.values()]
 
+VARIANT_FAMILIES = {name: variant["family"] for name, variant in config["variants"].items()}
+VARIANT_LABELS = {
+    row.variant: row.label for row in SYSTEMS.values() if row.variant and row.name not in config["systems"]
+}
 WEIGHTED = [name for name, variant in config["variants"].items() if variant.get("text_states") == "weighted"]
 
 # The page's figures and their captions.
@@ -18,10 +23,14 @@ FIGURES = {
     "dataset": "The data: songs per split, chunks and tokens per song, instruments, and what was dropped.",
     "losses": "Training and validation loss over steps. The losses of the two families are over different tokens; "
     "those of the first steps may lie above the panel.",
-    "scores": "Each measured score of every system, of this run and of the paper; bars are standard errors of the mean.",
+    "scores": "Each measured score of every system, of this run and of the paper; bars are standard errors of the mean. "
+    "The validation losses of the two families are over different tokens.",
 }
 if WEIGHTED:
-    FIGURES["layer_weights"] = "The learned share of each layer of the text encoder in the weighted variants."
+    FIGURES["layer_weights"] = (
+        "How far the learned weight of each layer of the text encoder is from the uniform one, in percent of it, in the "
+        "weighted variants."
+    )
 
 
 # Seconds of work: not worth a place in a cluster's queue.
@@ -46,7 +55,12 @@ rule table:
         markdown="<run>/table.md",
         latex="<run>/table.tex",
         samples="<run>/scores.parquet",
-        comparisons="<run>/comparisons.csv",
+        comparisons=report(
+            "<run>/comparisons.csv",
+            caption="../captions/comparisons.rst",
+            category="Results",
+            labels={"item": "Tests of all pairs of systems"},
+        ),
         html=report("<run>/table.html", caption="../captions/table.rst", category="Results", labels={"item": "Table 3"}),
     log:
         "<run>/logs/table.log",
@@ -133,7 +147,8 @@ rule figure_losses:
         mem_mb=1000,
         runtime=10,
     params:
-        families={name: variant["family"] for name, variant in config["variants"].items()},
+        families=VARIANT_FAMILIES,
+        labels=VARIANT_LABELS,
         code=code("figure_losses.py"),
     message:
         "Figure of the losses"
@@ -164,6 +179,7 @@ rule figure_scores:
         runtime=10,
     params:
         systems=[asdict(system) for system in SYSTEMS.values()],
+        families=VARIANT_FAMILIES,
         code=code("figure_scores.py"),
     message:
         "Figure of the scores"
@@ -194,6 +210,7 @@ rule figure_layer_weights:
         runtime=10,
     params:
         variants=WEIGHTED,
+        labels={name: VARIANT_LABELS[name] for name in WEIGHTED},
         code=code("figure_layer_weights.py"),
     message:
         "Figure of the learned layer weights"
@@ -210,11 +227,13 @@ rule listening_page:
         midi=[ancient(f"<run>/samples/{name}/midi") for name in SYSTEMS],
         audio=[ancient(f"<run>/audio/{name}") for name in HEARD_AS],
         audio_lists=[f"<run>/audio/{name}.csv" for name in HEARD_AS],
-        figures=expand("<run>/report/figures/{figure}.png", figure=FIGURES),
+        figures=expand("<run>/report/figures/{figure}.svg", figure=FIGURES),
         template=f"{TEMPLATES}/index.html",
+        extremes=f"{TEMPLATES}/extremes.html",
         templates=PAGE_TEMPLATES,
     output:
         page="<run>/report/index.html",
+        extremes=expand("<run>/report/best-and-worst-{system}.html", system=SYSTEMS),
         media=directory("<run>/report/samples"),
     log:
         "<run>/logs/listening_page.log",

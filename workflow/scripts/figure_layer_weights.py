@@ -9,4 +9,4 @@ from libretto.report.figures import plot_layer_weights, save
 start_job(snakemake)
 files = zip(snakemake.params.variants, snakemake.input.weights, strict=True)
 weights = {variant: json.loads(Path(path).read_text())["weights"] for variant, path in files}
-save(plot_layer_weights(weights), snakemake.output)
+save(plot_layer_weights(weights, snakemake.params.labels), snakemake.output)

@@ -10,4 +10,4 @@ from libretto.report.table import embedding_of
 start_job(snakemake)
 table = pd.read_csv(snakemake.input.table)
 systems = [System(**system) for system in snakemake.params.systems]
-save(plot_scores(table, systems, embedding_of(table)), snakemake.output)
+save(plot_scores(table, systems, snakemake.params.families, embedding_of(table)), snakemake.output)

@@ -1,4 +1,4 @@
-"""Reads the table, all scores, figures, samples and audio, writes the listening page and the files it plays."""
+"""Reads the table, all scores, figures, samples and audio, writes the listening pages and the files they play."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 from libretto.config.systems import System
 from libretto.job import start_job
-from libretto.report.listening import add_music, choose_samples, read_music
+from libretto.report.listening import add_music, by_sample, choose_samples, find_extremes, read_music
 from libretto.report.presentation import page_values
 from libretto.report.templates import render_template
 
@@ -15,17 +15,27 @@ files, params, page = snakemake.input, snakemake.params, Path(snakemake.output.p
 systems = [System(**system) for system in params.systems]
 music = read_music(systems, files.samples, files.midi, files.audio, files.audio_lists)
 samples = {name: system.samples for name, system in music.items()}
-first = samples[systems[0].name]["prompt_lmd_id"].head(params.prompts)
-pairs = pd.read_parquet(files.pairs, filters=[("lmd_id", "in", first.tolist())])
-scores = pd.read_parquet(files.scores)
+described = set().union(*(rows["prompt_lmd_id"] for rows in samples.values()))
+pairs = pd.read_parquet(files.pairs, filters=[("lmd_id", "in", described)])
+scores = by_sample(pd.read_parquet(files.scores))
+media = Path(snakemake.output.media)
 prompts = []
 for prompt, places in choose_samples(samples, pairs, systems, params.prompts):
-    add_music(prompt, places, systems, music, Path(snakemake.output.media), scores)
+    add_music(prompt, places, systems, music, media, scores)
     prompts.append(prompt)
 
+extremes = []
+for system, path in zip(systems, map(Path, snakemake.output.extremes), strict=True):
+    found = find_extremes(system, music[system.name], pairs, media, scores)
+    path.write_text(render_template(files.extremes, run=params.run, system=system, found=found))
+    if found:
+        extremes.append(found)
+
+svgs = {Path(path).stem: Path(path).read_text() for path in files.figures}
 figures = [
-    {"file": Path(path).relative_to(page.parent).as_posix(), "caption": caption}
-    for path, caption in zip(files.figures, params.captions, strict=True)
+    {"name": name, "svg": svg[svg.index("<svg") :], "caption": caption}
+    for (name, svg), caption in zip(svgs.items(), params.captions, strict=True)
 ]
 values = page_values(pd.read_csv(files.table), systems, params.clap, params.standins)
-page.write_text(render_template(files.template, run=params.run, prompts=prompts, figures=figures, **values))
+values |= {"prompts": prompts, "extremes": extremes, "figures": figures}
+page.write_text(render_template(files.template, run=params.run, **values))

@@ -39,7 +39,7 @@ function choose(sample) {
 
 // From `seconds` on; without them, where the sample of the same description was that was heard before it.
 function play(sample, seconds) {
-  const isSwitch = current && current !== sample && current.closest(".prompt") === sample.closest(".prompt");
+  const isSwitch = current && current !== sample && current.dataset.prompt === sample.dataset.prompt;
   const from = seconds ?? (isSwitch ? place : undefined);
   choose(sample);
   if (from !== undefined) moveTo(sample, from);
@@ -81,9 +81,9 @@ for (const button of document.querySelectorAll(".instruments button")) {
 
 function markText(sample) {
   const prompt = sample.closest(".prompt");
-  for (const mark of prompt.querySelectorAll("mark")) {
-    const items = isBlind(prompt) ? [] : [...sample.querySelectorAll(".instruments li")];
-    const item = items.find(li => li.dataset.name === mark.dataset.name);
+  for (const mark of prompt.querySelectorAll(":scope > blockquote mark")) {
+    const items = isBlind(prompt) ? [] : [...sample.querySelectorAll(":is(.instruments, .scores) [data-name]")];
+    const item = items.find(one => one.dataset.name === mark.dataset.name);
     mark.classList.toggle("hit", Boolean(item) && item.classList.contains("hit"));
     mark.classList.toggle("missing", Boolean(item) && item.classList.contains("missing"));
     mark.title = item ? item.title : "";
@@ -124,7 +124,7 @@ function step(offset) {
 
 const settings = document.querySelector("#settings");
 const picker = settings.querySelector(".picker");
-for (const name of names) {
+for (const name of picker ? names : []) {
   const label = document.createElement("label"), box = document.createElement("input");
   Object.assign(box, {type: "checkbox", checked: true, value: name});
   box.addEventListener("change", () => {

@@ -187,6 +187,11 @@ def _number(row: Mapping, value: str, error: str | None, digits: int) -> str:
     return text
 
 
+def row_name(system: System) -> str:
+    """A row's name under its group's: its label, and the temperature if it has one."""
+    return system.label if system.temperature is None else f"{system.label}, T {float(system.temperature)}"
+
+
 def grouped(
     table: pd.DataFrame, systems: Iterable[System], columns: Iterable[Score], clap: bool
 ) -> list[tuple[str, list[dict]]]:

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from libretto.config.systems import GROUND_TRUTH, RANDOM_TEXT, UNCONDITIONAL, System
 from libretto.errors import InputError
-from libretto.report.figures import COLOURS, STYLE
-from libretto.report.presentation import Score, cells, markdown_table, scores
+from libretto.report.figures import COLOURS, INK, STYLE
+from libretto.report.presentation import Score, cells, markdown_table, row_name, scores
 from libretto.report.table import embedding_of
 
 LEVEL = 0.05  # of tests
@@ -214,17 +214,17 @@ def plot_own_and_others(table: pd.DataFrame, systems: Sequence[System]) -> Figur
     errors = np.abs(rows[["instrument_f1_low", "instrument_f1_high"]].to_numpy(float).T - own)
     others = own - rows["instrument_f1_own_minus_others"].to_numpy(float)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.6, 1.2 + 0.24 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(8, 1.2 + 0.24 * len(rows)), layout="constrained")
         axes = figure.subplots()
-        axes.hlines(heights, others, own, color="#BBBBBB", linewidth=1.5)
+        axes.hlines(heights, others, own, color=INK, alpha=0.3, linewidth=1.5)
         axes.errorbar(
             own, heights, xerr=errors, color=COLOURS[0], fmt="o", markersize=4, capsize=2, label="its own description"
         )
-        axes.plot(others, heights, "D", color=COLOURS[1], markersize=4, markerfacecolor="white", label="other songs'")
+        axes.plot(others, heights, "D", color=COLOURS[1], markersize=4, markerfacecolor="none", label="other songs'")
         axes.axvline(
-            rows["instrument_f1_floor"].iloc[0], color="#555555", linestyle="--", linewidth=0.9, label="constant band"
+            rows["instrument_f1_floor"].iloc[0], color=INK, linestyle="--", linewidth=0.9, label="constant band"
         )
-        axes.set_yticks(heights, rows.index)
+        axes.set_yticks(heights, [row_name(system) for system in systems])
         axes.set_xlim(0, 1)
         axes.set_title("F1 of the instruments, by whose description is asked", loc="left")
         figure.legend(loc="outside lower right", ncols=3)
