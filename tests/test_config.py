@@ -1,5 +1,6 @@
 """The config and its schema: what is refused, with which message, and that the schema explains every key."""
 
+import contextlib
 import copy
 import json
 import re
@@ -8,7 +9,15 @@ import pytest
 import yaml
 from snakemake.utils import validate
 
-from libretto.config.checks import SCHEMA, check_config, check_consistency, check_files, drop_nulls, sort_keys
+from libretto.config.checks import (
+    SCHEMA,
+    check_config,
+    check_consistency,
+    check_files,
+    check_positions,
+    drop_nulls,
+    sort_keys,
+)
 from libretto.config.embeddings import EMBEDDINGS, PAPER_EMBEDDING
 from libretto.errors import InputError
 from tests.checkout import ROOT
@@ -81,6 +90,17 @@ def test_demo_is_valid(config):
         ("unconditional.temperatures", [float("inf")], r"unconditional\.temperatures\.0: inf is not a finite number"),
         ("data.chunk_tokens", 6, r"data\.chunk_tokens: 6 is less than the minimum of 7"),  # the start, a single event
         ("sampling.max_new_tokens", 2, r"sampling\.max_new_tokens: 2 is less than the minimum of 3"),
+        (
+            "variants.amt.chunk_tokens",
+            512,
+            r"variants\.amt\.chunk_tokens: this key does not go with the variant's family",
+        ),
+        ("variants.llama-1b.chunk_tokens", 6, r"llama-1b\.chunk_tokens: 6 is less than the minimum of 7"),
+        (
+            "variants.llama-1b.start",
+            "llama-3b",
+            r"llama-1b\.init: this key does not go with the variant's family, init or",
+        ),
         ("sampling", [16], r"config, sampling: \[16\] is not a section with keys of its own"),
         (
             "sources.lmd.path",
@@ -251,6 +271,21 @@ def test_every_key_is_described():
     [
         ("sampling.n", 2000, r"sampling\.n: 2000 is more than data\.cuts\.test, 1000"),
         ("sampling.max_new_tokens", 2048, r"sampling\.max_new_tokens: 2048 is more than data\.chunk_tokens, 1024"),
+        (
+            "variants.llama-1b.chunk_tokens",
+            512,
+            r"variants\.llama-1b\.sampling\.max_new_tokens: 1024 is more than variants\.llama-1b\.chunk_tokens, 512",
+        ),
+        (
+            "variants.amt.sampling",
+            {"max_new_tokens": 2048},
+            r"variants\.amt\.sampling\.max_new.* than data\.chunk_tokens",
+        ),
+        (
+            "systems",
+            {"long": {"variant": "llama-1b", "sampling": {"max_new_tokens": 2048}}},
+            r"config, systems\.long\.sampling\.max_new_tokens: 2048 is more than data\.chunk_tokens, 1024",
+        ),
         ("metrics.fad_sub.size", 1001, r"metrics\.fad_sub\.size: 1001 is more than sampling\.n, 1000"),
         ("data.splits.valid", "ef", r"data\.splits: a digit occurs twice"),
         ("sources.models", {}, r"they need sources\.models\.clap"),
@@ -266,6 +301,54 @@ def test_values_that_do_not_go_together_are_refused(config, key, value, message)
     change(config, key, value)
     with pytest.raises(InputError, match=message):
         check_consistency(config)
+
+
+STAGES = {
+    "circle": ({"amt": {"start": "amt-weighted"}, "amt-weighted": {"start": "amt"}}, r"amt from amt-weighted from amt"),
+    "itself": ({"amt": {"start": "amt"}}, r"variants\.amt\.start: amt from amt is a circle; start one from its base"),
+    "unknown": ({"amt": {"start": "music"}}, r"variants\.amt\.start: there is no variant music; there are: amt, amt-w"),
+    "family": ({"amt": {"start": "llama-1b"}}, r"variants\.amt\.start: llama-1b has another family; give both"),
+    "base": ({"llama-1b": {"start": "llama-3b"}}, r"variants\.llama-1b\.start: llama-3b has another base"),
+    "states": ({"amt": {"start": "amt-weighted"}}, r"variants\.amt\.start: amt-weighted has another text_states"),
+    "text": ({"amt": {"songs": "unpaired", "descriptions": "shuffled"}}, r"amt\.descriptions: unpaired songs have"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), STAGES.values(), ids=STAGES)
+def test_stages_that_cannot_follow_each_other_are_refused(config, change, message):
+    with pytest.raises(InputError, match=message):
+        check_consistency(merge(config, {"variants": change}))
+
+
+def test_a_variant_that_starts_from_another_needs_no_init(config):
+    variant = config["variants"]["llama-1b"]
+    config["variants"]["second"] = {key: value for key, value in variant.items() if key != "init"} | {
+        "start": "llama-1b"
+    }
+    check_config(config)
+    check_consistency(config)
+
+
+def test_a_longer_row_of_a_variant_with_longer_chunks_is_not_refused(config):
+    config["variants"]["llama-1b"]["chunk_tokens"] = 4096
+    config["systems"] = {"long": {"variant": "llama-1b", "sampling": {"max_new_tokens": 4096}}}
+    check_consistency(config)
+
+
+@pytest.mark.parametrize(("chunk_tokens", "fits"), [(256, True), (257, False)])
+def test_a_base_without_positions_for_text_and_chunk_is_refused(config, llama_folder, chunk_tokens, fits):
+    config["variants"]["llama-1b"]["chunk_tokens"] = chunk_tokens
+    check_positions(config)  # the base is not there yet
+    config["sources"]["models"]["llama-1b"] = {"path": llama_folder}  # with 512, and 256 are the text's
+    with (
+        contextlib.nullcontext()
+        if fits
+        else pytest.raises(
+            InputError,
+            match=r"variants\.llama-1b: 256 tokens of text and 257 of music are more than the 512 positions",
+        )
+    ):
+        check_positions(config)
 
 
 def test_the_order_of_keys_does_not_matter_but_that_of_the_rows():

@@ -24,6 +24,7 @@ def arguments(folder, archive, captions, *targets, **data):
     """Snakemake's arguments for the shipped config on other sources; `folder` is where it runs."""
     sources = {"lmd": {"path": str(archive)}, "midicaps": {"path": str(captions)}, "soundfont": {"path": SOUNDFONT}}
     rest = {"sampling": {"n": 2, "max_new_tokens": 3}, "metrics": {"fad_sub": {"size": 2}}}  # within what data has
+    rest["variants"] = {"llama-1b": {"chunk_tokens": 4096}}
     (folder / "experiment.json").write_text(json.dumps({"run": "data", "sources": sources, "data": data, **rest}))
     configs = ["--configfile", str(ROOT / "config.yaml"), "experiment.json"]
     return ["--snakefile", str(ROOT / "Snakefile"), *configs, "--cores", "2", "--", *targets]
@@ -48,6 +49,7 @@ def real(tmp_path_factory):
         FOLDER / "lmd.tar.gz",
         FOLDER / "train.json",
         "results/data/data/summary.json",
+        "results/data/data/splits/4096/train.parquet",
         cuts={"valid": 5, "test": 6},
         background=9,
     )
@@ -102,6 +104,28 @@ def test_chunks_of_real_songs_are_those_of_their_tokens(real):
     for song in read(real, "splits/test"):
         expected, _ = chunk_song(tokens[song["lmd_id"]], 1_024, "drop")
         assert [chunk.tolist() for chunk in expected] == song["chunks"]
+
+
+@pytest.mark.slow
+def test_splits_of_longer_chunks_hold_the_same_songs_in_fewer_pieces(real):
+    """Counted from onsets alone: a chunk is 4,095 tokens of 1,365 events, and stays if it spans less than 100 s."""
+    expected, order = {}, {}
+    for song in (song for digit in HEX_DIGITS for song in read(real, f"tokens/{digit}")):
+        onsets = song["tokens"][::3]
+        pieces = [onsets[start : start + 1_365] for start in range(0, len(onsets), 1_365)]
+        spans = [len(piece) for piece in pieces if piece[-1] - piece[0] < 10_000]
+        if spans:
+            expected.setdefault(SPLIT_OF[song["lmd_id"][0]], {})[song["lmd_id"]] = [1 + 3 * n for n in spans]
+            order[song["lmd_id"]] = song["row"]
+    for split, most in (("train", None), ("valid", 5), ("test", 6)):
+        found = {song["lmd_id"]: [*map(len, song["chunks"])] for song in read(real, f"splits/4096/{split}")}
+        first = sorted(expected[split], key=order.get)[:most]
+        assert [*found] == first
+        assert found == {name: expected[split][name] for name in first}
+    assert max(max(lengths) for lengths in expected["train"].values()) > 1_024
+    every = [loss["lmd_id"] for loss in read(real, "splits/4096/dropped") if loss["member"] is not None]
+    every += [song["lmd_id"] for split in ("train", "valid", "test") for song in read(real, f"splits/4096/{split}")]
+    assert sorted(every) == sorted(manifest())
 
 
 def kill_script(folder, arguments, log):

@@ -3,17 +3,22 @@
 import copy
 
 import pytest
+from snakemake.utils import validate
 
+from libretto.config.checks import SCHEMA
 from libretto.config.jobs import (
     command_options,
     composed_prompts,
     generating_models,
     generating_settings,
+    preflight_training,
     published_base,
     sampling_settings,
     scored_files,
+    splits_folder,
     text_settings,
     training_models,
+    training_splits,
     variant_settings,
 )
 from libretto.config.systems import systems
@@ -92,6 +97,37 @@ def test_a_training_depends_on_its_variant_but_not_on_how_it_is_sampled(config):
     assert variant_settings(changed, "llama-1b") == settings
     changed["variants"]["llama-1b"]["training"]["max_steps"] = 1
     assert variant_settings(changed, "llama-1b") != settings
+
+
+def test_a_variants_length_decides_which_splits_it_reads_and_nothing_else(config):
+    settings = variant_settings(config, "llama-1b")
+    for length, folder in {1024: "runs/a/data/splits", 4096: "runs/a/data/splits/4096"}.items():
+        config["variants"]["llama-1b"]["chunk_tokens"] = length
+        assert variant_settings(config, "llama-1b") == settings
+        assert splits_folder(config, length, "runs/a") == folder
+        read = {"train": f"{folder}/train.parquet", "valid": f"{folder}/valid.parquet"}
+        assert training_splits(config, "llama-1b", "runs/a") == read
+        config["variants"]["llama-1b"]["songs"] = "unpaired"
+        assert training_splits(config, "llama-1b", "runs/a")["train"] == f"runs/a/data/unpaired/{length}/train.parquet"
+        del config["variants"]["llama-1b"]["songs"]
+        assert training_splits(config, "llama-3b", "runs/a")["train"] == "runs/a/data/splits/train.parquet"
+
+
+def test_a_second_stage_reads_the_firsts_model_and_what_tells_of_it(config):
+    config["variants"]["second"] = {"family": "llama", "base": "llama-1b", "start": "llama-1b"}
+    assert training_models(config, "second", "runs/a") == {
+        "base": "runs/a/train/llama-1b/model",
+        "best": "runs/a/train/llama-1b/best.json",
+        "text_model": "/models/llama-1b",
+    }
+
+
+def test_a_preflight_trains_at_the_variants_length(config):
+    validate(config, SCHEMA)
+    config["variants"]["llama-1b"]["chunk_tokens"] = 4096
+    lengths = {name: preflight_training(config, name)["chunk_tokens"] for name in config["variants"]}
+    assert lengths.pop("llama-1b") == 4096
+    assert set(lengths.values()) == {1024}
 
 
 def test_a_generation_depends_on_the_kind_of_model_and_not_on_its_training(config):

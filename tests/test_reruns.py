@@ -169,7 +169,12 @@ def test_touched_files_run_nothing(run):
         ),
         ({"systems": {"band": {"control": "constant-band"}}},
          {"control_samples": 1, "copied": 1, "render": 1, "embed_fad": 1, "score": 1, **TABLE}),
+        ({"variants": {"llama-1b": {"songs": "unpaired"}}},
+         sampled(2, unpaired=1, train=1, validate=1, fold=1, figure_losses=1)),
         ({"text": {"description_dropout": 0.2}}, TRAINED),
+        ({"variants": {"llama-1b": {"chunk_tokens": 190}}}, {}),  # what data.chunk_tokens is
+        ({"variants": {"llama-1b": {"chunk_tokens": 400}}},
+         sampled(2, split_at_length=1, train=1, validate=1, fold=1, figure_losses=1)),
         ({"data": {"chunk_tokens": 160}, "sampling": {"max_new_tokens": 159}}, SPLIT),
     ],
     ids=str,

@@ -65,6 +65,20 @@ def test_a_variant_more_is_its_rows_more(config):
     assert rows["llama-1b-amt-t1.0"].label == "1B w/ AMT embed init"
 
 
+def test_a_length_of_its_own_stands_in_a_variants_label(config):
+    for length, label in {1024: "1B w/o AMT embed init", 4096: "1B w/o AMT embed init, chunks of 4,096 tokens"}.items():
+        config["variants"]["llama-1b"]["chunk_tokens"] = length
+        assert systems(config)["llama-1b-t1.0"].label == label
+
+
+def test_stages_stand_in_the_labels(config):
+    config["variants"]["llama-1b"]["songs"] = "unpaired"
+    config["variants"]["second"] = {"family": "llama", "base": "llama-1b", "start": "llama-1b", "temperatures": [1.0]}
+    rows = systems(config)
+    assert rows["llama-1b-t1.0"].label == "1B w/o AMT embed init, music without text"
+    assert rows["second-t1.0"].label == "1B, from llama-1b"
+
+
 def test_variants_with_the_same_label_are_told_apart_by_their_names(config):
     config["variants"]["llama-1b-b16"] = config["variants"]["llama-1b"]
     labels = {row.variant: row.label for row in systems(config).values() if row.variant}

@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import pandas
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from libretto import lock
 from libretto.errors import InputError
@@ -43,6 +44,7 @@ from libretto.training.resume import (
     remove_all_but_finished,
     remove_damaged,
 )
+from libretto.training.variant import train_variant
 from tests.conftest import TEXT, variant_settings
 
 ROOT = Path(__file__).parents[1]
@@ -777,6 +779,38 @@ def test_several_processes_have_time_for_a_checkpoint(tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(90) != 0
     assert {path.name for path in tmp_path.glob("saved-*")} == {"saved-0", "saved-1"}
+
+
+# ---- Two stages ----
+
+
+@pytest.mark.parametrize("family", ["amt", "llama"])
+def test_a_second_stage_starts_from_the_best_model_of_the_first(
+    splits, amt_folder, llama_folder, tmp_path, monkeypatch, family
+):
+    base = amt_folder if family == "amt" else llama_folder
+    files = splits["train"], splits["valid"]
+    settings = variant_settings(family, max_steps=2, eval_steps=1, learning_rate=1e-2)
+    first, second = tmp_path / "first", tmp_path / "second"
+    train_variant({"variant": settings, "text": TEXT, "seed": 0}, *files, base, llama_folder, None, first, 0, False)
+    kept = result.best_model(first)
+    started = []
+
+    def note_the_start(variant, *arguments):
+        started.append(weights(variant))
+        return trainer.train(variant, *arguments)
+
+    monkeypatch.setattr("libretto.training.variant.train", note_the_start)
+    settings = {key: value for key, value in settings.items() if key != "init"} | {"start": "music"}
+    log = train_variant(
+        {"variant": settings, "text": TEXT, "seed": 1}, *files, str(kept), llama_folder, None, second, 0, False
+    )
+    expected = load_file(kept / "model.safetensors")
+    assert expected.keys() <= started[0].keys()
+    assert all(torch.equal(started[0][name], value) for name, value in expected.items())
+    assert log[0]["step"] == 0
+    assert log[0]["val_loss"] == result.read_scores(kept)["val_loss"]
+    assert result.read_scores(kept)["step"] > 0
 
 
 # ---- Adapters ----

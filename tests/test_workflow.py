@@ -98,6 +98,8 @@ def test_the_picture_shows_every_rule_of_the_full_experiment():
         "study",
         "outside_samples",
         "control_samples",
+        "split_at_length",
+        "unpaired",
     }
     others |= {name for name in rules() if name.startswith(("compose", "preflight"))}
     assert shown == set(rules()) - others
@@ -196,6 +198,35 @@ def test_config_alone_adds_a_row(checkout, plan, tmp_path, change, row, trained)
     assert after["train"] == before["train"] + trained
     for rule in ("generate", "render", "score"):
         assert after[rule] == before[rule] + 1
+
+
+@pytest.mark.slow
+def test_a_variant_reads_the_splits_and_the_start_that_it_names(checkout, tmp_path):
+    (tmp_path / "more.yaml").write_text("""\
+variants:
+  llama-4096: &llama
+    {family: llama, base: llama-1b, init: gaussian, chunk_tokens: 4096,
+     training: {batch_size: 64, learning_rate: 2.0e-4, max_steps: 9}}
+  llama-1024: {<<: *llama, chunk_tokens: 1024}
+  music: {<<: *llama, songs: unpaired}
+  second: {family: llama, base: llama-1b, start: music, training: {batch_size: 64, learning_rate: 2.0e-4, max_steps: 9}}
+""")
+    targets = [f"results/paper/{file}" for name in ("llama-4096", "llama-1024", "second") for file in
+               (f"train/{name}/best.json", f"metrics/validation/{name}.json", f"train/{name}/folded")]  # fmt: skip
+    printed = dry_run(checkout, "--printshellcmds", *targets, "--configfile", str(tmp_path / "more.yaml"))
+    counts = job_counts(printed)
+    expected = {"train": 4, "validate": 3, "fold": 3, "split": 1, "split_at_length": 1, "unpaired": 1}
+    assert {rule: counts[rule] for rule in expected} == expected
+    options = r"--train results/paper/data/(\S+) --valid results/paper/data/(\S+) +--base (\S+) .*?checkpoints/(\S+)"
+    base = "results/paper/sources/models/llama-1b"
+    assert set(re.findall(options, printed, flags=re.DOTALL)) == {
+        ("splits/4096/train.parquet", "splits/4096/valid.parquet", base, "llama-4096"),
+        ("splits/train.parquet", "splits/valid.parquet", base, "llama-1024"),
+        ("unpaired/4096/train.parquet", "unpaired/4096/valid.parquet", base, "music"),
+        ("splits/train.parquet", "splits/valid.parquet", "results/paper/train/music/model", "second"),
+    }
+    valid = re.search(r"Validation loss of llama-4096\nReason: .*?(results/\S*valid.parquet)", printed)
+    assert valid[1] == "results/paper/data/splits/4096/valid.parquet"
 
 
 # What it refuses, in one line and before any job

@@ -9,7 +9,14 @@ from snakemake.utils import validate
 LIBRARY_PATH = os.path.join(workflow.basedir, "workflow")
 sys.path.insert(0, LIBRARY_PATH)
 
-from libretto.config.checks import check_config, check_consistency, check_files, drop_nulls, sort_keys
+from libretto.config.checks import (
+    check_config,
+    check_consistency,
+    check_files,
+    check_positions,
+    drop_nulls,
+    sort_keys,
+)
 from libretto.disk import check_writable
 from libretto.errors import InputError
 
@@ -35,4 +42,6 @@ drop_nulls(config)
 checked(check_config, config)
 validate(config, "../schemas/config.schema.yaml")  # fills in the defaults
 checked(check_consistency, config)
+if workflow.is_main_process:
+    checked(check_positions, config)
 sort_keys(config)

@@ -1,6 +1,9 @@
 """Pairs of text and music, tokens, splits (paper, section 5.2)."""
 
+from libretto.config.jobs import chunk_tokens, splits_folder
+
 HEX_DIGITS = list("0123456789abcdef")
+LENGTHS = {str(chunk_tokens(config, variant)) for variant in config["variants"]}
 
 
 # Seconds of work: not worth a place in a cluster's queue.
@@ -120,6 +123,68 @@ rule split:
         "Cutting songs into chunks"
     script:
         "../scripts/split.py"
+
+
+# For the variants whose chunks have another length.
+use rule split as split_at_length with:
+    output:
+        train="<run>/data/splits/{chunk_tokens}/train.parquet",
+        valid="<run>/data/splits/{chunk_tokens}/valid.parquet",
+        test="<run>/data/splits/{chunk_tokens}/test.parquet",
+        background="<run>/data/splits/{chunk_tokens}/background.parquet",
+        songs="<run>/data/splits/{chunk_tokens}/songs.parquet",
+        dropped="<run>/data/splits/{chunk_tokens}/dropped.parquet",
+    log:
+        "<run>/logs/split_at_length/{chunk_tokens}.log",
+    benchmark:
+        "<run>/benchmarks/split_at_length/{chunk_tokens}.tsv"
+    wildcard_constraints:
+        chunk_tokens=one_of(LENGTHS),
+    params:
+        cuts=lookup(within=config, dpath="data/cuts"),
+        background=lookup(within=config, dpath="data/background"),
+        chunk_tokens=lambda wildcards: int(wildcards.chunk_tokens),
+        long_chunks=lookup(within=config, dpath="data/long_chunks"),
+        deduplicate=lookup(within=config, dpath="data/deduplicate"),
+        code=code("split.py"),
+    message:
+        "Cutting songs into chunks of {wildcards.chunk_tokens} tokens"
+
+
+# For the variants that are trained on music without text.
+rule unpaired:
+    input:
+        midi=expand("<run>/data/midi/{hex}.parquet", hex=list(config["data"]["splits"]["train"])),
+        unpaired="<run>/data/unpaired.parquet",
+        held_out=expand(
+            "<run>/data/tokens/{hex}.parquet",
+            hex=list(config["data"]["splits"]["valid"] + config["data"]["splits"]["test"]),
+        ),
+        valid=lambda wildcards: splits_folder(config, int(wildcards.chunk_tokens), "<run>") + "/valid.parquet",
+    output:
+        train="<run>/data/unpaired/{chunk_tokens}/train.parquet",
+        valid="<run>/data/unpaired/{chunk_tokens}/valid.parquet",
+        dropped="<run>/data/unpaired/{chunk_tokens}/dropped.parquet",
+    log:
+        "<run>/logs/unpaired/{chunk_tokens}.log",
+    benchmark:
+        "<run>/benchmarks/unpaired/{chunk_tokens}.tsv"
+    wildcard_constraints:
+        chunk_tokens=one_of(LENGTHS),
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        chunk_tokens=lambda wildcards: int(wildcards.chunk_tokens),
+        long_chunks=lookup(within=config, dpath="data/long_chunks"),
+        code=code("unpaired.py"),
+    message:
+        "Songs without a caption in chunks of {wildcards.chunk_tokens} tokens"
+    script:
+        "../scripts/unpaired.py"
 
 
 rule summarize:

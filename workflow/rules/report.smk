@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from libretto.config.jobs import published_base
+from libretto.config.jobs import chunk_tokens, published_base
 
 TEMPLATES = "workflow/templates"
 PAGE_TEMPLATES = [
@@ -113,9 +113,10 @@ rule model_card:
         ],
         base=lambda wildcards: published_base(config, wildcards.variant),
         training=lambda wildcards: config["variants"][wildcards.variant]["training"],
-        init=lambda wildcards: config["variants"][wildcards.variant]["init"],
+        init=lambda wildcards: config["variants"][wildcards.variant].get("init"),
+        songs=lambda wildcards: config["variants"][wildcards.variant]["songs"],
         instruction=config["text"]["instruction"],
-        chunk_tokens=config["data"]["chunk_tokens"],
+        chunk_tokens=lambda wildcards: chunk_tokens(config, wildcards.variant),
         clap=config["metrics"]["clap"],
         standins=uses_standins(config),
         code=code("model_card.py"),

@@ -3,7 +3,14 @@
 import json
 from pathlib import Path
 
-from libretto.config.jobs import command_options, training_models, variant_settings
+from libretto.config.jobs import (
+    chunk_tokens,
+    command_options,
+    splits_folder,
+    training_models,
+    training_splits,
+    variant_settings,
+)
 
 LLAMA_VARIANTS = [name for name, variant in config["variants"].items() if variant["family"] == "llama"]
 
@@ -44,8 +51,7 @@ localrules:
 rule train:
     input:
         unpack(lambda wildcards: models(training_models(config, wildcards.variant, "<run>"))),
-        train="<run>/data/splits/train.parquet",
-        valid="<run>/data/splits/valid.parquet",
+        unpack(lambda wildcards: training_splits(config, wildcards.variant, "<run>")),
     output:
         model=directory("<run>/train/{variant}/model"),
         tensorboard=directory("<run>/train/{variant}/tensorboard"),
@@ -88,7 +94,8 @@ rule validate:
         ),
         model=ancient("<run>/train/{variant}/model"),
         best="<run>/train/{variant}/best.json",
-        valid="<run>/data/splits/valid.parquet",
+        valid=lambda wildcards: splits_folder(config, chunk_tokens(config, wildcards.variant), "<run>")
+        + "/valid.parquet",
     output:
         scores="<run>/metrics/validation/{variant}.json",
     log:
@@ -135,7 +142,7 @@ rule fold:
         runtime=60,
     params:
         contents=lambda wildcards: contents([training_models(config, wildcards.variant, "<run>")["text_model"]]),
-        chunk_tokens=lookup(within=config, dpath="data/chunk_tokens"),
+        chunk_tokens=lambda wildcards: chunk_tokens(config, wildcards.variant),
         code=code("fold.py"),
     message:
         "{wildcards.variant} as a plain LlamaForCausalLM"

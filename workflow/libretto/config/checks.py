@@ -1,6 +1,7 @@
 """The config against its schema: one line that says which key is wrong and what it may be."""
 
 import difflib
+import json
 import math
 import reprlib
 from collections.abc import Iterable
@@ -12,6 +13,8 @@ from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
 
 from libretto.config.embeddings import EMBEDDINGS
+from libretto.config.jobs import chunk_tokens
+from libretto.config.sources import source_path
 from libretto.errors import InputError
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
@@ -127,16 +130,61 @@ def check_consistency(config: dict) -> None:
         "sampling.max_new_tokens": (sampling["max_new_tokens"], "data.chunk_tokens", data["chunk_tokens"]),
         "metrics.fad_sub.size": (metrics["fad_sub"]["size"], "sampling.n", sampling["n"]),
     }
+    for name, variant in config["variants"].items():
+        key = f"variants.{name}.chunk_tokens" if "chunk_tokens" in variant else "data.chunk_tokens"
+        rows = {f"variants.{name}": sampling | variant.get("sampling", {})}
+        for row, entry in config["systems"].items():
+            if entry.get("variant") == name:
+                rows[f"systems.{row}"] = entry.get("sampling", {})
+        for row, own in rows.items():
+            bounds[f"{row}.sampling.max_new_tokens"] = own.get("max_new_tokens", 0), key, chunk_tokens(config, name)
     for key, (value, bound, most) in bounds.items():
         if value > most:
             raise InputError(f"config, {key}: {value} is more than {bound}, {most}; lower it, or raise {bound}")
     for name, variant in config["variants"].items():
         if "adapter" in variant and variant["training"]["shard"]:
             raise InputError(f"config, variants.{name}: an adapter's training needs no shard: true; remove one of them")
+    _check_stages(config["variants"])
     embeddings = [metrics["fad_embedding"], *(["clap"] if metrics["clap"] else [])]
     used = {model for name in embeddings for model in EMBEDDINGS[name].models}
     if missing := sorted(used - config["sources"]["models"].keys()):
         raise InputError(f"config, metrics: they need sources.models.{missing[0]}; give it, or measure without it")
+
+
+def _check_stages(variants: dict) -> None:
+    for name, variant in variants.items():
+        key = f"config, variants.{name}"
+        if variant.get("songs") == "unpaired" and variant.get("descriptions") == "shuffled":
+            raise InputError(f"{key}.descriptions: unpaired songs have none; remove it")
+        stages = [name]
+        while (start := variants[stages[-1]].get("start")) is not None:
+            if start not in variants:
+                raise InputError(f"{key}.start: there is no variant {start}; there are: {', '.join(variants)}")
+            if start in stages:
+                raise InputError(f"{key}.start: {' from '.join([*stages, start])} is a circle; start one from its base")
+            stages.append(start)
+        for other in stages[1:]:
+            for same in ("family", "base", "text_encoder", "text_states"):
+                if variant.get(same) != variants[other].get(same):
+                    raise InputError(f"{key}.start: {other} has another {same}; give both the same")
+
+
+def check_positions(config: dict) -> None:
+    """Check that the Llama variants' bases have positions for a text and a chunk, where a base is there already.
+
+    Raises:
+        InputError: names the variant whose chunks are too long.
+    """
+    for name, variant in config["variants"].items():
+        shape = Path(source_path(config, variant["base"], f"results/{config['run']}/sources"), "config.json")
+        if variant["family"] == "llama" and shape.is_file():
+            positions = json.loads(shape.read_text()).get("max_position_embeddings", math.inf)
+            text, music = config["text"]["max_tokens"], chunk_tokens(config, name)
+            if text + music > positions:
+                raise InputError(
+                    f"config, variants.{name}: {text} tokens of text and {music} of music are more than the "
+                    f"{positions} positions of {variant['base']}; lower chunk_tokens"
+                )
 
 
 def drop_nulls(section: dict) -> None:
@@ -183,7 +231,7 @@ def _explain(error: ValidationError) -> str:
         case "not" if rule:
             return f"the name {shown} is taken; choose another"
         case "not":
-            return "this key does not go with the variant's family or init; remove it"
+            return "this key does not go with the variant's family, init or start; remove it"
         case "type" if rule == "string" and not isinstance(value, (dict, list)):
             return f"{shown} is not text (YAML reads 1 as a number, no as false); write it in quotes, or choose another"
         case "type":

@@ -17,8 +17,29 @@ def _text_model(config: dict, variant: str) -> str:
     return settings["text_encoder"] if settings["family"] == "amt" else settings["base"]
 
 
+def chunk_tokens(config: dict, variant: str) -> int:
+    """The length of the chunks that a variant is trained on, its own or `data.chunk_tokens`."""
+    return config["variants"][variant].get("chunk_tokens", config["data"]["chunk_tokens"])
+
+
+def splits_folder(config: dict, length: int, run: str) -> str:
+    """Where the splits with chunks of `length` tokens are: on top for `data.chunk_tokens`, which all rows share."""
+    return f"{run}/data/splits" + ("" if length == config["data"]["chunk_tokens"] else f"/{length}")
+
+
+def training_splits(config: dict, variant: str, run: str) -> dict[str, str]:
+    """The files `train` and `valid` that a variant's training reads; arguments as in `training_models`."""
+    length = chunk_tokens(config, variant)
+    folder = splits_folder(config, length, run)
+    if config["variants"][variant].get("songs") == "unpaired":
+        folder = f"{run}/data/unpaired/{length}"
+    return {split: f"{folder}/{split}.parquet" for split in ("train", "valid")}
+
+
 def training_models(config: dict, variant: str, run: str) -> dict[str, str]:
-    """The pretrained models that a variant's training reads: `base`, `text_model` and, for `init: amt`, `init_from`.
+    """The models that a variant's training reads: `base`, `text_model` and, for `init: amt`, `init_from`.
+
+    Of a variant that starts from another, `base` is that one's model, and `best` tells of it.
 
     Args:
         config: the experiment.
@@ -29,7 +50,11 @@ def training_models(config: dict, variant: str, run: str) -> dict[str, str]:
     models = {"base": settings["base"], "text_model": _text_model(config, variant)}
     if settings.get("init") == "amt":
         models["init_from"] = settings["init_from"]
-    return {role: source_path(config, name, f"{run}/sources") for role, name in models.items()}
+    paths = {role: source_path(config, name, f"{run}/sources") for role, name in models.items()}
+    if "start" in settings:
+        trained = f"{run}/train/{settings['start']}"
+        paths |= {"base": f"{trained}/model", "best": f"{trained}/best.json"}
+    return paths
 
 
 def text_settings(config: dict, family: str) -> dict:
@@ -39,10 +64,9 @@ def text_settings(config: dict, family: str) -> dict:
 
 
 def variant_settings(config: dict, variant: str) -> dict:
-    """What defines a variant's training: `variant` and `text` of the config, and `seed`."""
-    settings = {
-        key: value for key, value in config["variants"][variant].items() if key not in ("temperatures", "sampling")
-    }
+    """What defines a variant's training beside the files that it reads: `variant` and `text` of the config, `seed`."""
+    apart = ("temperatures", "sampling", "chunk_tokens", "songs")
+    settings = {key: value for key, value in config["variants"][variant].items() if key not in apart}
     text = text_settings(config, settings["family"]) | {"description_dropout": config["text"]["description_dropout"]}
     return {"variant": settings, "text": text, "seed": config["seed"]}
 
@@ -132,7 +156,7 @@ def preflight_training(config: dict, variant: str) -> dict:
     training = {key: settings["training"][key] for key in keys}
     return {
         "variant": kind | {"training": training | ({"batch_size": 1, "micro_batch_size": 1} if quick else {})},
-        "chunk_tokens": 64 if quick else config["data"]["chunk_tokens"],
+        "chunk_tokens": 64 if quick else chunk_tokens(config, variant),
         "steps": 1 if quick else config["preflight"]["steps"],
         "n_valid": 1 if quick else min(64, config["data"]["cuts"]["valid"]),
         **_preflight_size(config),

@@ -75,7 +75,7 @@ def systems(config: dict) -> dict[str, System]:
         rows.append(
             System(f"{UNCONDITIONAL}-t{float(t)}", "unconditional", "Baselines", "AMT-Large (unconditional)", None, t)
         )
-    labels = {name: _label(variant) for name, variant in config["variants"].items()}
+    labels = {name: _label(variant, config["data"]["chunk_tokens"]) for name, variant in config["variants"].items()}
     counts = Counter(labels.values())
     labels = {name: label if counts[label] == 1 else f"{label} ({name})" for name, label in labels.items()}
     for family, group in (("amt", "AMT-Large + text cond"), ("llama", "Llama LLMs")):
@@ -110,10 +110,15 @@ def _further(name: str, entry: dict, config: dict) -> System:
     return System(name, "variant", group, label, entry["variant"], *sampled)
 
 
-def _label(variant: dict) -> str:
-    further = ", shuffled descriptions" if variant.get("descriptions") == "shuffled" else ""
+def _label(variant: dict, chunk_tokens: int) -> str:
+    further = f", from {variant['start']}" if "start" in variant else ""
+    further += ", music without text" if variant.get("songs") == "unpaired" else ""
+    further += ", shuffled descriptions" if variant.get("descriptions") == "shuffled" else ""
+    length = variant.get("chunk_tokens", chunk_tokens)
+    further += f", chunks of {length:,} tokens" if length != chunk_tokens else ""
     further += f", LoRA of rank {variant['adapter']['rank']}" if "adapter" in variant else ""
     if variant["family"] == "amt":
         return f"{'w/' if variant['text_states'] == 'weighted' else 'w/o'} weighted Llama states{further}"
     size = variant["base"].rpartition("-")[2].upper()
-    return f"{size} {'w/' if variant['init'] == 'amt' else 'w/o'} AMT embed init{further}"
+    init = "" if "start" in variant else f" {'w/' if variant['init'] == 'amt' else 'w/o'} AMT embed init"
+    return f"{size}{init}{further}"

@@ -14,7 +14,7 @@ from libretto.models.adapter import add_adapter
 from libretto.models.attention import CAUSAL
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
 from libretto.models.device import select_device
-from libretto.models.variants import Variant, base_model, make_variant
+from libretto.models.variants import Variant, base_model, make_variant, trained_model
 from libretto.training.result import merge_log
 from libretto.training.resume import newest_complete, remove_damaged
 from libretto.training.sharding import ShardedTrainer
@@ -42,7 +42,7 @@ def train_variant(
     Args:
         settings: `variant` and `text` of the config, and `seed`.
         train_split, valid_split: the Parquet splits.
-        base: folder of the pretrained model.
+        base: folder of the pretrained model; of the trained one, for a variant that starts from another.
         text_model: folder of the Llama that reads the text.
         init_from: folder of the AMT checkpoint whose embedding is copied, if any.
         folder: where checkpoints and the best model are kept.
@@ -55,7 +55,10 @@ def train_variant(
     variant_settings, text, seed = (settings[key] for key in ("variant", "text", "seed"))
     training = variant_settings["training"]
     torch.manual_seed(seed)
-    model = base_model(variant_settings, base, text_model, init_from)
+    if "start" in variant_settings:
+        model = trained_model(variant_settings, base, torch.float32)
+    else:
+        model = base_model(variant_settings, base, text_model, init_from)
     if adapter := variant_settings.get("adapter"):
         add_adapter(model, adapter)
     variant = make_variant(model, variant_settings, text, text_model, select_device())
