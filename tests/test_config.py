@@ -320,6 +320,16 @@ def test_stages_that_cannot_follow_each_other_are_refused(config, change, messag
         check_consistency(merge(config, {"variants": change}))
 
 
+def test_a_frozen_base_has_no_adapter(config):
+    config["variants"]["llama-1b"] |= {"freeze": "base", "adapter": {"rank": 4}}
+    with pytest.raises(
+        InputError, match=r"llama-1b\.adapter: this key does not go with the variant's .* freeze; remove"
+    ):
+        check_config(config)
+    del config["variants"]["llama-1b"]["adapter"]
+    check_config(config)
+
+
 def test_a_variant_that_starts_from_another_needs_no_init(config):
     variant = config["variants"]["llama-1b"]
     config["variants"]["second"] = {key: value for key, value in variant.items() if key != "init"} | {

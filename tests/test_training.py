@@ -26,7 +26,7 @@ from libretto import lock
 from libretto.errors import InputError
 from libretto.files import inputs_hash, remove
 from libretto.lock import LOCK, locked
-from libretto.models.adapter import add_adapter
+from libretto.models.adapter import add_adapter, freeze_base
 from libretto.models.attention import CAUSAL
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
 from libretto.models.variants import trained_model
@@ -854,6 +854,16 @@ def make_same(variant, family, state):
     model.load_state_dict(state)
     model.set_attn_implementation(CAUSAL)
     return model.eval()
+
+
+def test_a_frozen_base_stays_as_it_is(make_tiny, songs, tmp_path):
+    variant = make_tiny("llama")
+    before = weights(variant)
+    freeze_base(variant.model)
+    log = run(variant, songs, {**variant_settings("llama")["training"], "learning_rate": 1e-2}, tmp_path)
+    assert log[-1]["val_loss"] < log[0]["val_loss"]
+    moved = {name for name, value in weights(variant).items() if not torch.equal(value, before[name])}
+    assert moved == {"music_embedding.weight", "music_projection.weight", "expanded_lm_head.weight"}
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from libretto.files import remove
 from libretto.job import start_job
-from libretto.models.adapter import add_adapter
+from libretto.models.adapter import add_adapter, freeze_base
 from libretto.models.device import select_device
 from libretto.preflight.device import check_gpu, describe_device, or_problem
 from libretto.preflight.models import base_config, random_variant
@@ -22,6 +22,8 @@ def measure():
     variant = random_variant(settings["variant"], *shapes, settings["max_tokens"], device)
     if adapter := settings["variant"].get("adapter"):
         add_adapter(variant.model, adapter)
+    if "freeze" in settings["variant"]:
+        freeze_base(variant.model)
     training = settings["variant"]["training"]
     sizes = (settings[name] for name in ("chunk_tokens", "steps", "n_valid"))
     return measure_training(variant, training, *sizes, folder)

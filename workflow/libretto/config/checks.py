@@ -231,7 +231,7 @@ def _explain(error: ValidationError) -> str:
         case "not" if rule:
             return f"the name {shown} is taken; choose another"
         case "not":
-            return "this key does not go with the variant's family, init or start; remove it"
+            return "this key does not go with the variant's family, init, start or freeze; remove it"
         case "type" if rule == "string" and not isinstance(value, (dict, list)):
             return f"{shown} is not text (YAML reads 1 as a number, no as false); write it in quotes, or choose another"
         case "type":

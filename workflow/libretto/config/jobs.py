@@ -151,7 +151,7 @@ def preflight_training(config: dict, variant: str) -> dict:
         all), and `needs_gpu`.
     """
     quick, settings = config["preflight"]["quick"], config["variants"][variant]
-    kind = {key: settings[key] for key in ("family", "text_states", "adapter") if key in settings}
+    kind = {key: settings[key] for key in ("family", "text_states", "adapter", "freeze") if key in settings}
     keys = ("batch_size", "micro_batch_size", "precision", "gradient_checkpointing", "compile")
     training = {key: settings["training"][key] for key in keys}
     return {

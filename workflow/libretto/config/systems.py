@@ -116,6 +116,7 @@ def _label(variant: dict, chunk_tokens: int) -> str:
     further += ", shuffled descriptions" if variant.get("descriptions") == "shuffled" else ""
     length = variant.get("chunk_tokens", chunk_tokens)
     further += f", chunks of {length:,} tokens" if length != chunk_tokens else ""
+    further += ", base frozen" if "freeze" in variant else ""
     further += f", LoRA of rank {variant['adapter']['rank']}" if "adapter" in variant else ""
     if variant["family"] == "amt":
         return f"{'w/' if variant['text_states'] == 'weighted' else 'w/o'} weighted Llama states{further}"

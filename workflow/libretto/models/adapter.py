@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA; Hu et al., 2022): a variant that trains a small part of its parameters."""
+"""Variants that train a small part of their parameters: low-rank adapters (LoRA; Hu et al., 2022), a frozen base."""
 
 import torch
 
@@ -28,6 +28,12 @@ def add_adapter(model: torch.nn.Module, settings: dict) -> None:
     for name, parameter in model.named_parameters():
         if name.startswith(model.new_parameters):
             parameter.requires_grad = True
+
+
+def freeze_base(model: torch.nn.Module) -> None:
+    """Leave the pretrained weights as they are: what is new in the model, `new_parameters`, is trained alone."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name.startswith(model.new_parameters)
 
 
 def is_adapted(model: torch.nn.Module) -> bool:

@@ -10,7 +10,7 @@ from torch import distributed
 from transformers import TrainingArguments
 
 from libretto.errors import InputError
-from libretto.models.adapter import add_adapter
+from libretto.models.adapter import add_adapter, freeze_base
 from libretto.models.attention import CAUSAL
 from libretto.models.batches import MiddleChunks, TrainingChunks, load_split
 from libretto.models.device import select_device
@@ -61,6 +61,8 @@ def train_variant(
         model = base_model(variant_settings, base, text_model, init_from)
     if adapter := variant_settings.get("adapter"):
         add_adapter(model, adapter)
+    if "freeze" in variant_settings:
+        freeze_base(model)
     variant = make_variant(model, variant_settings, text, text_model, select_device())
     cache = str(folder / "splits")
     n_items, dropout = training["max_steps"] * training["batch_size"], text["description_dropout"]
