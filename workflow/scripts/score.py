@@ -15,6 +15,7 @@ from libretto.scores.kernel import kad
 from libretto.scores.mean import mean_and_sem, summarize
 from libretto.scores.music import key_matrix, music_distance, scores_by_name
 from libretto.scores.notes import band_f1, constant_band, instrument_f1_matrix, note_scores
+from libretto.scores.tempo import tempo_matches
 from libretto.tables import SCORES, read_rows, write_table
 
 
@@ -26,7 +27,7 @@ def check_clips(indices, audible, path):
 start_job(snakemake)
 files, params = snakemake.input, snakemake.params
 samples = list(read_rows(files.tokens))
-pairs = list(read_rows(files.pairs, ["lmd_id", "split", "instrument_summary", "key"]))
+pairs = list(read_rows(files.pairs, ["lmd_id", "split", "instrument_summary", "key", "tempo"]))
 summaries = {row["lmd_id"]: row["instrument_summary"] for row in pairs}
 audible = [rendering.index for rendering in read_renderings(files.list) if rendering.is_audible]
 
@@ -47,6 +48,8 @@ scores["music_distance"] = music_distance(
 by_sample |= music
 by_sample["copied_share"] = {int(index): share for index, share in json.loads(Path(files.copied).read_text()).items()}
 gains = {"instrument_f1": instrument_f1_matrix(samples, summaries), "key_match": key_matrix(samples, keys)}
+described, gains["tempo_match"] = tempo_matches(samples, {row["lmd_id"]: row["tempo"] for row in pairs})
+by_sample["tempo_match"] = dict(zip(described, gains["tempo_match"].diagonal().tolist(), strict=True))
 details = {"seed": params.seed, "band": sorted(band)}
 if files.get("validation"):
     validation = json.loads(Path(files.validation).read_text())
@@ -72,7 +75,7 @@ if files.get("clap"):
 for name, values in by_sample.items():
     scores |= summarize(name, list(values.values()), params.seed)
 scores["clap_mean"] = scores.pop("clap")
-for name in ("instrument_f1", "key_match", "clap"):
+for name in ("instrument_f1", "key_match", "tempo_match", "clap"):
     gain = own_minus_others(gains.get(name, np.empty((0, 0))), params.seed)
     scores[f"{name}_own_minus_others"], scores[f"{name}_own_minus_others_p"] = gain
 text = json.dumps(scores | counts | {"details": details}, indent=1, allow_nan=False)

@@ -17,10 +17,14 @@ NOTE_SCORES = (
 
 MUSIC_SCORES = ("duration_s", "notes_per_s", "polyphony", "pitch_class_entropy", "scale_consistency")
 
+# Scores that are computed with other descriptions too.
+FOLLOWED = ("instrument_f1", "clap", "key_match", "tempo_match")
+
 # Scores of which a sample has one, and whether more is better.
 BETTER_HIGH = {
     **dict.fromkeys(("invalid_share", "crowded_share", "short_share"), False),
-    **dict.fromkeys(("clap", "instrument_precision", "instrument_recall", "instrument_f1", "key_match"), True),
+    **dict.fromkeys(("instrument_precision", "instrument_recall", "instrument_f1"), True),
+    **dict.fromkeys(("clap", "key_match", "tempo_match"), True),
 }
 
 # The names in metrics/{system}.json that every table has, in this order; further names of the files come after them.
@@ -38,10 +42,10 @@ METRICS = (
     "val_loss_music_random_text",
     *(f"{name}{suffix}" for name in NOTE_SCORES for suffix in ("", "_sem", "_low", "_high")),
     *("clap_low", "clap_high", "fad_infinity", "kad", "fad_floor", "instrument_f1_floor"),
-    *(f"{name}_own_minus_others{suffix}" for name in ("instrument_f1", "clap", "key_match") for suffix in ("", "_p")),
+    *(f"{name}_own_minus_others{suffix}" for name in FOLLOWED for suffix in ("", "_p")),
     *(
         f"{name}{suffix}"
-        for name in (*MUSIC_SCORES, "key_match", "copied_share")
+        for name in (*MUSIC_SCORES, "key_match", "tempo_match", "copied_share")
         for suffix in ("", "_sem", "_low", "_high")
     ),
     "music_distance",
