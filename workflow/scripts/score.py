@@ -12,6 +12,7 @@ from libretto.scores.clap import clap_matrix, clap_score
 from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub
 from libretto.scores.inference import own_minus_others
 from libretto.scores.kernel import kad
+from libretto.scores.losses import loss_own_minus_others
 from libretto.scores.mean import mean_and_sem, summarize
 from libretto.scores.music import key_matrix, music_distance, scores_by_name
 from libretto.scores.notes import band_f1, constant_band, instrument_f1_matrix, note_scores
@@ -51,10 +52,13 @@ gains = {"instrument_f1": instrument_f1_matrix(samples, summaries), "key_match":
 described, gains["tempo_match"] = tempo_matches(samples, {row["lmd_id"]: row["tempo"] for row in pairs})
 by_sample["tempo_match"] = dict(zip(described, gains["tempo_match"].diagonal().tolist(), strict=True))
 details = {"seed": params.seed, "band": sorted(band)}
+songs = {}
 if files.get("validation"):
     validation = json.loads(Path(files.validation).read_text())
+    songs = validation.pop("songs")
     scores |= {name: validation[name] for name in losses}
     details["validation"] = validation
+scores |= loss_own_minus_others(songs.values(), params.seed)
 if files.get("fad_reference"):
     clips, reference = read_embeddings(files.fad), read_embeddings(files.fad_reference)
     check_clips(clips, audible, files.fad)

@@ -1,4 +1,4 @@
-"""Reads a trained variant and the validation split, computes its loss, writes it as JSON.
+"""Reads a trained variant and the validation split, computes its loss, writes it as JSON, also that of each song.
 
 Computes it again with another song's description: a higher loss there means that the model uses the text.
 """
@@ -15,7 +15,8 @@ from libretto.models.batches import MiddleChunks, load_split
 from libretto.models.device import select_device
 from libretto.models.variants import make_variant, trained_model
 from libretto.seeds import derangement, stable_seed
-from libretto.training.validation import BATCH, validation_loss
+from libretto.tables import read_rows
+from libretto.training.validation import BATCH, mean_losses, song_losses
 
 start_job(snakemake)
 settings = snakemake.params.settings
@@ -25,8 +26,8 @@ variant = make_variant(model, settings["variant"], settings["text"], snakemake.i
 with tempfile.TemporaryDirectory(dir=snakemake.resources.tmpdir) as cache:
     songs = load_split(snakemake.input.valid, cache)
     others = derangement(len(songs), stable_seed(settings["seed"], "validation"))
-    scores, with_random_text = (
-        validation_loss(
+    own, random = (
+        song_losses(
             variant,
             MiddleChunks(songs, variant.prompter, described),
             BATCH,
@@ -34,6 +35,10 @@ with tempfile.TemporaryDirectory(dir=snakemake.resources.tmpdir) as cache:
         )
         for described in (None, others)
     )
-scores["val_loss_music_random_text"] = with_random_text["val_loss_music"]
+scores = mean_losses(own.sum(0))
+scores["val_loss_music_random_text"] = mean_losses(random.sum(0))["val_loss_music"]
+music = [(sums[:, 2] / sums[:, 3]).tolist() for sums in (own, random)]
+names = [row["lmd_id"] for row in read_rows(snakemake.input.valid, ["lmd_id"])]
+scores["songs"] = dict(zip(names, zip(*music, strict=True), strict=True))
 best = json.loads(Path(snakemake.input.best).read_text())
 Path(snakemake.output.scores).write_text(json.dumps({"step": best["step"], **scores}, indent=1) + "\n")

@@ -77,6 +77,7 @@ def scores(embedding: str) -> tuple[Score, ...]:
         Score("Instr. precision", "instrument_precision", "instrument_precision_sem", "higher", 3, False),
         Score("Instr. recall", "instrument_recall", "instrument_recall_sem", "higher", 3, False),
         Score("Instr. F1", "instrument_f1", "instrument_f1_sem", "higher", 3, False),
+        _own_minus_others("Loss", "val_loss_music", "lower", 4),
         _own_minus_others("F1", "instrument_f1"),
         _own_minus_others("CLAP", "clap"),
         Score("Key", "key_match", "key_match_sem", "higher", 3, False),
@@ -90,9 +91,9 @@ def scores(embedding: str) -> tuple[Score, ...]:
     )
 
 
-def _own_minus_others(title: str, name: str) -> Score:
+def _own_minus_others(title: str, name: str, better: str = "higher", digits: int = 3) -> Score:
     value = f"{name}_own_minus_others"
-    return Score(f"{title}, own - others", value, None, "higher", 3, False, p=f"{value}_p")
+    return Score(f"{title}, own - others", value, None, better, digits, False, p=f"{value}_p")
 
 
 def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
@@ -139,7 +140,9 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         "over the prompts, 5 %, Holm's correction for all pairs of systems; comparisons.csv has each pair). A score "
         "without † tells no system from the best.",
         "'Own - others' is a score with the description that the music was made for, less that with the other "
-        "descriptions; p is from a permutation test. Only this difference says that music follows its text.",
+        "descriptions; p is from a permutation test. Only this difference says that music follows its text. Of the "
+        "loss it is over validation songs: how much better a model predicts the music with its own description than "
+        "with another's.",
         *_floors(table),
         "Copied is the share of notes in runs of 48 that a training song has too, note for note.",
         "Key is the share of samples in the description's key, or its relative; tempo the share of those whose onsets "

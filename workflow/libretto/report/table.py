@@ -49,6 +49,7 @@ METRICS = (
         for suffix in ("", "_sem", "_low", "_high")
     ),
     "music_distance",
+    *(f"val_loss_music_own_minus_others{suffix}" for suffix in ("", "_sem", "_low", "_high", "_p")),
 )
 PAPER_COLUMNS = tuple(f"report_{name}" for name in METRICS[:6])
 
