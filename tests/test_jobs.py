@@ -65,8 +65,10 @@ def test_a_row_is_scored_from_what_it_has(config):
     config["metrics"]["clap"] = True
     needed = {name: set(scored_files(config, system, "runs/a")) for name, system in systems(config).items()}
     assert needed["ground-truth"] == needed["ground-truth-random-text"] == {"clap"}
-    assert needed["amt-unconditional-t1.0"] == {"clap", "fad", "fad_reference"}
-    assert needed["llama-3b-amt-t1.1"] == {"clap", "fad", "fad_reference", "validation"}
+    assert needed["amt-unconditional-t1.0"] == {"clap", "clap_reference", "fad", "fad_reference"}
+    assert needed["llama-3b-amt-t1.1"] == {"clap", "clap_reference", "fad", "fad_reference", "validation"}
+    config["metrics"]["fad_embedding"] = "clap"  # then FAD is that in CLAP's space
+    assert "clap_reference" not in scored_files(config, systems(config)["amt-unconditional-t1.0"], "runs/a")
     config["metrics"]["clap"] = False
     assert scored_files(config, systems(config)["llama-1b-t1.1"], "runs/a") == {
         "fad": "runs/a/embeddings/llama-1b-t1.1/fad.parquet",

@@ -72,7 +72,7 @@ def test_a_row_gets_what_a_models_row_gets(config, tmp_path):
     *_, row = systems(config).values()
     assert (row.name, row.group, row.label, row.is_sampled) == ("text2midi", "Other systems", "Text2midi", True)
     files = scored_files(config, row, "run")
-    assert set(files) == {"fad", "fad_reference", "clap"}  # no validation loss
+    assert set(files) == {"fad", "fad_reference", "clap", "clap_reference"}  # no validation loss
     assert outside_files(config, "text2midi") == [str(tmp_path / "0000.mid")]
     config["systems"]["text2midi"]["midi"] = str(tmp_path / "none")
     with pytest.raises(InputError, match="there is no folder"):

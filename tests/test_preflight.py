@@ -153,7 +153,7 @@ def test_hours_are_by_arithmetic(config, figures):
     assert rows["validate", "amt"]["hours"] == pytest.approx(80 / 3600)
     assert rows["generate", "llama-3b-t1.1"]["hours"] == pytest.approx(4 * 9 / 3600)  # 1,000 in batches of 250
     assert rows["embed_fad", "all systems"]["hours"] == pytest.approx((9 * 1000 + 3000) * 0.36 / 3600)
-    assert rows["embed_clap", "all systems"]["hours"] == pytest.approx(11 * 1000 * 0.36 / 3600)
+    assert rows["embed_clap", "all systems"]["hours"] == pytest.approx((11 * 1000 + 3000) * 0.36 / 3600)
     page = to_markdown("paper", {"device": "H200", "device_memory_gb": 141.0}, [*rows.values()], [], 10**12, False)
     assert "70.0 of 141" in page
     assert "Nothing was found." in page

@@ -119,7 +119,11 @@ def test_groups_and_cells(table):
     table.loc[table["system"] == "amt-t1.0", ["fad_sub_mean", "fad_sub_sem"]] = [317.0701, 45.0944]
     _, amt, _ = [rows for _, rows in page_values(table, SYSTEMS.values(), clap=True, standins=False)["main"]]
     assert amt[0]["scores"][2][0] == "317.1 ± 45.1"
-    assert values["further"][1][1][0]["scores"][4][0] == "80.0 ± 2.0"
+    place = [score.value for score in values["further_columns"]].index("notes_per_sample")
+    assert values["further"][1][1][0]["scores"][place][0] == "80.0 ± 2.0"
+    off = page_values(table, SYSTEMS.values(), clap=False, standins=False)["further_columns"]
+    left_out = [score.heading for score in values["further_columns"] if score not in off]
+    assert left_out == ["FAD (clap) ↓", "KAD (clap) ↓"]
 
 
 def test_markdown_is_aligned_and_says_what_was_not_measured(paper):

@@ -74,8 +74,8 @@ rule embed_fad:
 
 rule embed_clap:
     input:
-        audio=lambda wildcards: ancient(f"<run>/audio/{SYSTEMS[wildcards.system].heard_as}"),
-        list=lambda wildcards: f"<run>/audio/{SYSTEMS[wildcards.system].heard_as}.csv",
+        audio=lambda wildcards: ancient(f"<run>/audio/{ALL_SYSTEMS[wildcards.system].heard_as}"),
+        list=lambda wildcards: f"<run>/audio/{ALL_SYSTEMS[wildcards.system].heard_as}.csv",
         tokens="<run>/samples/{system}/tokens.parquet",
         clap=source("clap"),
         roberta=source("roberta-base"),
@@ -85,8 +85,6 @@ rule embed_clap:
         "<run>/logs/embed_clap/{system}.log",
     benchmark:
         "<run>/benchmarks/embed_clap/{system}.tsv"
-    wildcard_constraints:
-        system=one_of(SYSTEMS),
     conda:
         "../../envs/audio.yaml"
     threads: 12

@@ -8,7 +8,7 @@ import numpy as np
 from libretto.audio.embeddings.base import read_embeddings
 from libretto.audio.manifest import read_renderings
 from libretto.job import start_job
-from libretto.scores.clap import clap_matrix, clap_score
+from libretto.scores.clap import clap_matrix, clap_score, read_clap
 from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub
 from libretto.scores.inference import own_minus_others
 from libretto.scores.kernel import kad
@@ -33,9 +33,8 @@ summaries = {row["lmd_id"]: row["instrument_summary"] for row in pairs}
 audible = [rendering.index for rendering in read_renderings(files.list) if rendering.is_audible]
 
 losses = ("val_loss", "val_loss_music", "val_loss_music_random_text")
-scores = dict.fromkeys((*losses, "fad", "fad_infinity", "kad", "fad_floor", "fad_sub_mean", "fad_sub_sem")) | {
-    "fad_embedding": params.fad_embedding
-}
+scores = dict.fromkeys((*losses, "fad", "fad_infinity", "kad", "fad_floor", "fad_sub_mean", "fad_sub_sem"))
+scores |= {"fad_clap": None, "kad_clap": None, "fad_embedding": params.fad_embedding}
 scores |= {"n": len(audible), "n_missing": len(samples) - len(audible)}
 by_sample, counts = note_scores(samples, summaries)
 band = constant_band(row["instrument_summary"] for row in pairs if row["split"] == "train")
@@ -71,11 +70,15 @@ if files.get("fad_reference"):
     details |= {"fad_sub": draws, "fad_sub_size": params.fad_sub["size"], "n_background": len(reference)}
 by_sample["clap"] = {}
 if files.get("clap"):
-    rows = sorted(read_rows(files.clap), key=lambda row: row["index"])
-    check_clips([row["index"] for row in rows], audible, files.clap)
-    by_sample["clap"] = {row["index"]: clap_score(np.stack(row["audio"]), row["text"]) for row in rows}
-    if rows:
-        gains["clap"] = clap_matrix([np.stack(row["audio"]) for row in rows], np.stack([row["text"] for row in rows]))
+    clips, texts = read_clap(files.clap)
+    check_clips(clips, audible, files.clap)
+    by_sample["clap"] = {index: clap_score(windows, texts[index]) for index, windows in clips.items()}
+    if clips:
+        gains["clap"] = clap_matrix([*clips.values()], np.stack([*texts.values()]))
+if files.get("clap_reference"):
+    reference, _ = read_clap(files.clap_reference)
+    scores["fad_clap"] = fad(clips, reference) if len(clips) > 1 else None
+    scores["kad_clap"] = kad(clips, reference, params.seed)
 for name, values in by_sample.items():
     scores |= summarize(name, list(values.values()), params.seed)
 scores["clap_mean"] = scores.pop("clap")

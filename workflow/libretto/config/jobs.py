@@ -239,6 +239,8 @@ def scored_files(config: dict, system: System, run: str) -> dict[str, str]:
         files["validation"] = f"{run}/metrics/validation/{system.variant}.json"
     if config["metrics"]["clap"]:
         files["clap"] = f"{run}/embeddings/{system.name}/clap.parquet"
+        if system.has_fad and config["metrics"]["fad_embedding"] != "clap":
+            files["clap_reference"] = f"{run}/embeddings/{FAD_REFERENCE.name}/clap.parquet"
     return files
 
 

@@ -62,7 +62,7 @@ def project(config: Mapping, figures: Mapping[str, Mapping], systems: Iterable[S
             }
         rows.append(row)
     n_clips = {"fad": sampling["n"] * len([*systems]) + config["data"]["background"]}
-    n_clips["clap"] = sampling["n"] * (len([*systems]) + 2)
+    n_clips["clap"] = n_clips["fad"] + 2 * sampling["n"]  # the ground truth's two rows
     for kind in ("fad", *(["clap"] if config["metrics"]["clap"] else [])):
         measured = figures[f"embed/{kind}"]
         row = {"rule": f"embed_{kind}", "item": "all systems", "hours": None}

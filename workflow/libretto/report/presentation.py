@@ -56,9 +56,16 @@ class Score:
         return self.title + {"lower": " ↓", "higher": " ↑", None: ""}[self.better]
 
 
-def scores(embedding: str) -> tuple[Score, ...]:
-    """The scores of Table 3, then those that this project adds; FAD's headings name the `embedding`."""
+def scores(embedding: str, clap: bool = True) -> tuple[Score, ...]:
+    """The scores of Table 3, then those that this project adds; FAD's headings name the `embedding`.
+
+    The distances in CLAP's space are left out without `clap`, or where FAD is in that space.
+    """
     as_paper = embedding == PAPER_EMBEDDING
+    in_clap = (
+        Score("FAD (clap)", "fad_clap", None, "lower", 3, False),
+        Score("KAD (clap)", "kad_clap", None, "lower", 3, False),
+    )
     return (
         Score("Val loss", "val_loss", None, "lower", 3, True),
         Score(f"FAD ({embedding})", "fad", None, "lower", 3, True, as_paper),
@@ -66,6 +73,7 @@ def scores(embedding: str) -> tuple[Score, ...]:
         Score("CLAP", "clap_mean", "clap_sem", "higher", 3, True),
         Score(f"FAD∞ ({embedding})", "fad_infinity", None, "lower", 3, False),
         Score(f"KAD ({embedding})", "kad", None, "lower", 3, False),
+        *(in_clap if clap and embedding != "clap" else ()),
         Score("Val loss, music", "val_loss_music", None, "lower", 3, False),
         Score("… random text", "val_loss_music_random_text", None, None, 3, False),
         Score("Notes / sample", "notes_per_sample", "notes_per_sample_sem", None, 1, False),
@@ -126,7 +134,8 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
     if clap:
         sentences.append(
             "CLAP compares each description with windows of 10 s that cover the clip, and takes their mean. The paper "
-            "scores one random window of each clip; this mean estimates the expected value of that score."
+            "scores one random window of each clip; this mean estimates the expected value of that score. FAD and KAD "
+            "(clap) are the distances of these windows from those of the reference set."
         )
     else:
         sentences.append("CLAP was not measured: it is switched off in the config (metrics.clap).")
@@ -230,7 +239,7 @@ def grouped(
 def page_values(table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool) -> dict:
     """What the templates need to show the table: the paper's scores, the further ones, the notes."""
     systems = list(systems)
-    columns = scores(embedding_of(table))
+    columns = scores(embedding_of(table), clap)
     main = [score for score in columns if score.in_paper]
     further = [score for score in columns if not score.in_paper]
     return {
@@ -297,7 +306,7 @@ def scores_by_temperature(table: pd.DataFrame, systems: Iterable[System], clap: 
     columns = {f"T {system.temperature}": rows.loc[system.name] for system in systems}
     lines = [
         [score.heading, *(cells(row, score, clap)[0] for row in columns.values())]
-        for score in scores(embedding_of(table))
+        for score in scores(embedding_of(table), clap)
     ]
     return markdown_table(["Score", *columns], lines)
 

@@ -1,8 +1,22 @@
 """The CLAP score: how well a clip fits its description (paper, section 5.3)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+
+from libretto.tables import read_rows
+
+
+def read_clap(path: str | Path) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+    """The windows [k, d] and the description [d] of each clip by its index, in the order of the indices.
+
+    Args:
+        path: embeddings/{system}/clap.parquet.
+    """
+    rows = sorted(read_rows(path), key=lambda row: row["index"])
+    windows = {row["index"]: np.array(row["audio"], np.float32) for row in rows}
+    return windows, {row["index"]: np.array(row["text"], np.float32) for row in rows}
 
 
 def clap_matrix(clips: Sequence[np.ndarray], texts: np.ndarray) -> np.ndarray:
