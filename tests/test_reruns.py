@@ -105,7 +105,7 @@ CHANGED_CODE = [
     ("uv.lock", 'name = "accelerate"\nversion = "', 'name = "accelerate"\nversion = "9', None),
     ("uv.lock", 'name = "soundfile"\nversion = "', 'name = "soundfile"\nversion = "9', RENDERED),
     ("uv.lock", 'name = "jinja2"\nversion = "', 'name = "jinja2"\nversion = "9', TABLE),
-    ("workflow/reference/table3.csv", "", "\n", TABLE),
+    *((f"workflow/reference/{name}.csv", "", "\n", TABLE) for name in ("table3", "elsewhere")),
     *((f"{TEMPLATES}/{name}", "", "\n", TABLE) for name in ("table.html", "scores.html", "style.css", "player.js")),
     (f"{TEMPLATES}/index.html", "", "\n", {"listening_page": 1}),
     (f"{TEMPLATES}/model_card.md", "", "\n", {"model_card": 3}),

@@ -9,6 +9,7 @@ from libretto.config.systems import systems
 from libretto.errors import InputError
 from libretto.report.presentation import notes, page_values, to_latex, to_markdown
 from libretto.report.table import METRICS, PAPER_COLUMNS, build_table, embedding_of, mark_like_best, write_csv
+from libretto.report.templates import render_template
 from libretto.scores.comparisons import COLUMNS
 
 CONFIG = {
@@ -182,6 +183,33 @@ def test_latex_has_the_papers_scores_and_no_character_of_its_own(table):
     body = text.partition("\n")[2]
     assert body.isascii()
     assert len({line.count(" & ") for line in body.splitlines() if line.endswith("\\\\")}) == 1
+
+
+def test_what_others_published_is_marked_and_ranked_nowhere(table, request):
+    """MIDI-LLM's FAD of 0.173 would be the best."""
+    elsewhere = pd.read_csv(request.config.rootpath / "workflow/reference/elsewhere.csv").to_dict("records")
+    assert list(elsewhere[0]) == ["label", "source", *PAPER_COLUMNS]
+    shown = table, SYSTEMS.values(), True, False, elsewhere
+    (row,) = page_values(*shown)["elsewhere"]
+    assert row["scores"] == [("—", "—"), ("—", "0.173 ‡"), ("—", "—"), ("—", "0.221 ‡")]
+    line = next(line for line in to_markdown(*shown).splitlines() if "MIDI-LLM" in line)
+    assert "†" not in line
+    assert [text.strip() for text in line.split("|")][1] == "MIDI-LLM (Wu et al., 2025) ‡"
+    assert "0.173 $^\\ddagger$" in to_latex(*shown)
+    assert "‡ Published by others" in to_markdown(*shown)
+    html = render_template(request.config.rootpath / "workflow/templates/table.html", run="x", **page_values(*shown))
+    assert "MIDI-LLM" in html.partition("<tfoot>")[2].partition("</tfoot>")[0]  # sort.js sorts the bodies alone
+    assert html.count("MIDI-LLM") == 1
+    assert not set(table["system"]) - set(SYSTEMS)
+
+
+def test_where_the_papers_fad_is_left_out_so_is_that_of_others(paper):
+    metrics = {name: metrics_of(system, "logmel") for name, system in SYSTEMS.items()}
+    both = {"label": "A", "source": "B", **dict.fromkeys(PAPER_COLUMNS), "report_fad": 0.1, "report_clap_mean": 0.2}
+    fad = both | {"report_clap_mean": None}
+    values = page_values(build_table(metrics, paper), SYSTEMS.values(), False, True, [both, fad])
+    (row,) = values["elsewhere"]
+    assert [published for _, published in row["scores"]] == ["—", "—", "—", "0.200 ‡"]
 
 
 def test_the_notes_say_what_a_dash_may_mean(table):

@@ -48,6 +48,7 @@ rule table:
         metrics=expand("<run>/metrics/{system}.json", system=SYSTEMS),
         samples=expand("<run>/metrics/{system}.parquet", system=SYSTEMS),
         paper="workflow/reference/table3.csv",
+        elsewhere="workflow/reference/elsewhere.csv",
         template=f"{TEMPLATES}/table.html",
         templates=PAGE_TEMPLATES,
     output:
@@ -229,6 +230,7 @@ rule listening_page:
         audio=[ancient(f"<run>/audio/{name}") for name in HEARD_AS],
         audio_lists=[f"<run>/audio/{name}.csv" for name in HEARD_AS],
         figures=expand("<run>/report/figures/{figure}.svg", figure=FIGURES),
+        elsewhere="workflow/reference/elsewhere.csv",
         template=f"{TEMPLATES}/index.html",
         extremes=f"{TEMPLATES}/extremes.html",
         templates=PAGE_TEMPLATES,

@@ -36,6 +36,7 @@ figures = [
     {"name": name, "svg": svg[svg.index("<svg") :], "caption": caption}
     for (name, svg), caption in zip(svgs.items(), params.captions, strict=True)
 ]
-values = page_values(pd.read_csv(files.table), systems, params.clap, params.standins)
+elsewhere = pd.read_csv(files.elsewhere).to_dict("records")
+values = page_values(pd.read_csv(files.table), systems, params.clap, params.standins, elsewhere)
 values |= {"prompts": prompts, "extremes": extremes, "figures": figures}
 page.write_text(render_template(files.template, run=params.run, **values))

@@ -12,15 +12,20 @@ from libretto.report.table import embedding_of
 
 DASH = "—"
 LIKE_BEST = " †"
+ELSEWHERE = " ‡"
 LARGE = 100  # from here on a score is shown with one decimal: FAD's scale is that of its embedding
 LATEX = {
-    **{"&": "\\&", "%": "\\%", "_": "\\_", "—": "--", "±": "$\\pm$", "†": "$^\\dagger$"},
+    **{"&": "\\&", "%": "\\%", "_": "\\_", "—": "--", "±": "$\\pm$", "†": "$^\\dagger$", "‡": "$^\\ddagger$"},
     **{"↓": "$\\downarrow$", "↑": "$\\uparrow$", "<": "$<$"},
 }
 NOT_MEASURED = "not measured"
 STANDINS_NOTE = (
     "This run used stand-ins for some or all of its sources: a small composed corpus, tiny models. Its figures show "
     "that every step of the pipeline works; they say nothing about how good the paper's models are."
+)
+ELSEWHERE_NOTE = (
+    "‡ Published by others, and not scored here: other samples for other descriptions, rendered and scored in other "
+    "ways. These figures show the order of size; they are in no test, mark or figure."
 )
 
 tabulate.MIN_PADDING = 0  # by default, headings are two characters wider than they need to be
@@ -180,15 +185,39 @@ def _floors(table: pd.DataFrame) -> list[str]:
 
 def cells(row: Mapping, score: Score, clap: bool) -> tuple[str, str]:
     """One score of one row as text: this run's and the paper's, each `mean ± SEM` where it has an error."""
-    paper = DASH
-    if score.in_paper and score.comparable:
-        paper = _number(row, f"report_{score.value}", score.error and f"report_{score.error}", score.digits)
+    paper = _published(row, score)
     if score.value.startswith("clap") and not clap:
         return NOT_MEASURED, paper
     ours = _number(row, score.value, score.error, score.digits)
     if score.p and not pd.isna(row[score.p]):
         ours += f" (p {_p_value(row[score.p])})"
     return ours + (LIKE_BEST if row.get(f"{score.value}_like_best") else ""), paper
+
+
+def _published(row: Mapping, score: Score) -> str:
+    if not (score.in_paper and score.comparable):
+        return DASH
+    return _number(row, f"report_{score.value}", score.error and f"report_{score.error}", score.digits)
+
+
+def published_elsewhere(elsewhere: Iterable[Mapping], columns: Iterable[Score]) -> list[dict]:
+    """Rows of models whose authors published scores: where the paper's may stand, and in its columns.
+
+    Args:
+        elsewhere: the rows of workflow/reference/elsewhere.csv: `label`, `source` and the paper's columns.
+        columns: the scores of the table.
+
+    Returns:
+        Rows as in `grouped`, each figure marked; without those of which no figure may stand here.
+    """
+    rows = []
+    for row in elsewhere:
+        texts = [_published(row, score) for score in columns]
+        figures = [(DASH, text if text == DASH else text + ELSEWHERE) for text in texts]
+        if {*texts} != {DASH}:
+            label = f"{row['label']} ({row['source']}){ELSEWHERE}"
+            rows.append({"label": label, "temperature": DASH, "n": DASH, "missing": DASH, "scores": figures})
+    return rows
 
 
 def _p_value(p: float) -> str:
@@ -236,32 +265,41 @@ def grouped(
     return list(groups.items())
 
 
-def page_values(table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool) -> dict:
-    """What the templates need to show the table: the paper's scores, the further ones, the notes."""
+def page_values(
+    table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool, elsewhere: Iterable[Mapping] = ()
+) -> dict:
+    """What the templates need to show the table: the paper's scores, the further ones, the notes.
+
+    `elsewhere` is as in `published_elsewhere`, whose rows are only shown.
+    """
     systems = list(systems)
     columns = scores(embedding_of(table), clap)
     main = [score for score in columns if score.in_paper]
     further = [score for score in columns if not score.in_paper]
+    foreign = published_elsewhere(elsewhere, main)
     return {
         "systems": systems,
         "main_columns": main,
         "main": grouped(table, systems, main, clap),
+        "elsewhere": foreign,
         "further_columns": further,
         "further": grouped(table, systems, further, clap),
-        "notes": notes(table, clap, standins),
+        "notes": notes(table, clap, standins) + ([ELSEWHERE_NOTE] if foreign else []),
         "standins": standins,
     }
 
 
-def to_markdown(table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool) -> str:
+def to_markdown(
+    table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool, elsewhere: Iterable[Mapping] = ()
+) -> str:
     """The table as Markdown that also reads well in a terminal: the paper's scores, the further ones, the notes."""
-    values = page_values(table, systems, clap, standins)
+    values = page_values(table, systems, clap, standins, elsewhere)
     heading = ["Model", "Temp."]
     for score in values["main_columns"]:
         heading += [score.heading, "paper"]
     heading += ["n", "missing"]
     main = []
-    for group, rows in values["main"]:
+    for group, rows in _with_elsewhere(values):
         main.append([f"**{group}**"] + [""] * (len(heading) - 1))
         for row in rows:
             pairs = [text for pair in row["scores"] for text in pair]
@@ -281,12 +319,18 @@ def to_markdown(table: pd.DataFrame, systems: Iterable[System], clap: bool, stan
     return "\n\n".join(parts) + "\n"
 
 
-def to_latex(table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool) -> str:
+def _with_elsewhere(values: Mapping) -> list[tuple[str, list[dict]]]:
+    return [*values["main"], *([("Published elsewhere", values["elsewhere"])] if values["elsewhere"] else [])]
+
+
+def to_latex(
+    table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool, elsewhere: Iterable[Mapping] = ()
+) -> str:
     """The paper's scores as a LaTeX table with booktabs, and a comment that says what the table is of."""
-    values = page_values(table, systems, clap, standins)
+    values = page_values(table, systems, clap, standins, elsewhere)
     headings = ["", "Temp.", *(text for score in values["main_columns"] for text in (score.heading, "paper"))]
     lines = []
-    for group, rows in values["main"]:
+    for group, rows in _with_elsewhere(values):
         lines.append([f"\\textit{{{group}}}"] + [""] * (len(headings) - 1))
         lines += [[row["label"], row["temperature"], *(t for pair in row["scores"] for t in pair)] for row in rows]
     frame = pd.DataFrame([list(map(_latex, line)) for line in lines], columns=list(map(_latex, headings)))
