@@ -102,6 +102,16 @@ def test_the_tempo_of_a_plain_beat(bpm):
     assert estimate_tempo(beats(bpm)) == pytest.approx(bpm, rel=0.02)
 
 
+def test_the_tempo_is_librosas(real):
+    import librosa
+
+    for tokens, _ in [*real.values()][::6]:
+        onsets = np.array(tokens[:450:3])
+        counts = np.bincount(onsets - onsets.min()).astype(float)
+        (expected,) = librosa.feature.tempo(onset_envelope=counts, sr=100, hop_length=1)
+        assert estimate_tempo(tokens[:450]) == pytest.approx(expected)
+
+
 def test_what_has_no_tempo():
     assert estimate_tempo([]) is None
     assert estimate_tempo(tokens_of(*((0, 10, 0, 60) for _ in range(70)))) is None  # time has stopped

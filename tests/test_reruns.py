@@ -16,7 +16,7 @@ from tests.test_workflow import changed
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reruns")]
 
-TABLE = {"table": 1, "figure_scores": 1, "listening_page": 1, "model_card": 3}
+TABLE = {"table": 1, "figure_scores": 1, "figure_correlations": 1, "listening_page": 1, "model_card": 3}
 SCORED = {"score": 11, **TABLE}
 EMBEDDED = {"embed_fad": 10, **SCORED, "score": 9}  # the ground truth is not compared with itself
 RENDERED = {"render": 11, "embed_fad": 10, **SCORED}
@@ -162,7 +162,7 @@ def test_touched_files_run_nothing(run):
         ({"audio": {"trim_db": 40}}, RENDERED),
         ({"metrics": {"fad_sub": {"draws": 6}}}, SCORED),
         ({"report": {"listening_samples": 3}}, {"listening_page": 1}),
-        ({"variants": {"llama-1b": {"temperatures": [1.0, 1.1, 1.2]}}}, sampled(1, figure_scores=1)),
+        ({"variants": {"llama-1b": {"temperatures": [1.0, 1.1, 1.2]}}}, sampled(1)),
         (
             {"variants": {"amt": {"training": {"learning_rate": 2.0e-3}}}},
             sampled(1, train=1, validate=1, figure_losses=1),

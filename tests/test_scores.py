@@ -3,7 +3,7 @@ import pytest
 from scipy import linalg
 
 from libretto.scores.clap import clap_matrix, clap_score
-from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub, frechet_distance
+from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub, fads_per_sample, frechet_distance
 from libretto.scores.mean import mean_and_sem, summarize
 from libretto.scores.notes import (
     band_f1,
@@ -90,6 +90,13 @@ def test_fad_counts_every_stretch_of_every_clip(clips):
     reference = {0: RANDOM.normal(size=(80, 6)), 1: RANDOM.normal(size=(10, 6)) + 1}
     rows = np.concatenate(list(clips.values()))
     assert fad(clips, reference) == pytest.approx(textbook_distance(rows, np.concatenate(list(reference.values()))))
+
+
+def test_fad_per_sample_is_the_formula_for_each_clip(clips):
+    reference = {0: RANDOM.normal(size=(80, 6)), 1: RANDOM.normal(size=(10, 6)) + 1}
+    found = fads_per_sample(clips | {61: np.zeros((1, 6))}, reference)
+    rows = np.concatenate(list(reference.values()))
+    assert found == pytest.approx({index: textbook_distance(own, rows) for index, own in clips.items()}, rel=1e-4)
 
 
 def test_fad_sub_draws_whole_clips_without_replacement(clips, monkeypatch):

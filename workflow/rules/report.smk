@@ -25,6 +25,8 @@ FIGURES = {
     "those of the first steps may lie above the panel.",
     "scores": "Each measured score of every system, of this run and of the paper; bars are standard errors of the mean. "
     "The validation losses of the two families are over different tokens.",
+    "correlations": "The paper suspects that CLAP and FAD follow the instruments more than the music (section 6.1). How "
+    "they go with both over the samples of a system; bars are 95 % intervals.",
 }
 if WEIGHTED:
     FIGURES["layer_weights"] = (
@@ -38,6 +40,7 @@ localrules:
     table,
     figure_losses,
     figure_scores,
+    figure_correlations,
     figure_layer_weights,
     listening_page,
     model_card,
@@ -189,6 +192,38 @@ rule figure_scores:
         "../scripts/figure_scores.py"
 
 
+rule figure_correlations:
+    input:
+        scores="<run>/scores.parquet",
+    output:
+        csv="<run>/correlations.csv",
+        png="<run>/report/figures/correlations.png",
+        svg=report(
+            "<run>/report/figures/correlations.svg",
+            caption="../captions/correlations.rst",
+            category="Figures",
+            labels={"item": "What CLAP and FAD follow"},
+        ),
+    log:
+        "<run>/logs/figure_correlations.log",
+    benchmark:
+        "<run>/benchmarks/figure_correlations.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        systems=[asdict(system) for system in SYSTEMS.values()],
+        seed=config["seed"],
+        code=code("figure_correlations.py"),
+    message:
+        "Figure of what CLAP and FAD follow"
+    script:
+        "../scripts/figure_correlations.py"
+
+
 rule figure_layer_weights:
     input:
         weights=expand("<run>/train/{variant}/layer_weights.json", variant=WEIGHTED),
@@ -224,6 +259,7 @@ rule listening_page:
     input:
         table="<run>/table.csv",
         scores="<run>/scores.parquet",
+        correlations="<run>/correlations.csv",
         pairs="<run>/data/pairs.parquet",
         samples=expand("<run>/samples/{system}/tokens.parquet", system=SYSTEMS),
         midi=[ancient(f"<run>/samples/{name}/midi") for name in SYSTEMS],

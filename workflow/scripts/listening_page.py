@@ -7,7 +7,7 @@ import pandas as pd
 from libretto.config.systems import System
 from libretto.job import start_job
 from libretto.report.listening import add_music, by_sample, choose_samples, find_extremes, read_music
-from libretto.report.presentation import page_values
+from libretto.report.presentation import follows_instruments, page_values
 from libretto.report.templates import render_template
 
 start_job(snakemake)
@@ -36,6 +36,8 @@ figures = [
     {"name": name, "svg": svg[svg.index("<svg") :], "caption": caption}
     for (name, svg), caption in zip(svgs.items(), params.captions, strict=True)
 ]
+place = next(figure for figure in figures if figure["name"] == "correlations")
+place["caption"] += " " + follows_instruments(pd.read_csv(files.correlations), params.clap)
 elsewhere = pd.read_csv(files.elsewhere).to_dict("records")
 values = page_values(pd.read_csv(files.table), systems, params.clap, params.standins, elsewhere)
 values |= {"prompts": prompts, "extremes": extremes, "figures": figures}

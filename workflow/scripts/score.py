@@ -9,7 +9,7 @@ from libretto.audio.embeddings.base import read_embeddings
 from libretto.audio.manifest import read_renderings
 from libretto.job import start_job
 from libretto.scores.clap import clap_matrix, clap_score, read_clap
-from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub
+from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub, fads_per_sample
 from libretto.scores.inference import own_minus_others
 from libretto.scores.kernel import kad
 from libretto.scores.losses import loss_own_minus_others
@@ -45,7 +45,7 @@ truth = scores_by_name(list(read_rows(files.ground_truth)), keys)
 scores["music_distance"] = music_distance(
     *({name: [*found[name].values()] for name in found} for found in (music, truth))
 )
-by_sample |= music
+by_sample |= music | {"clap": {}, "fad_per_sample": {}}
 by_sample["copied_share"] = {int(index): share for index, share in json.loads(Path(files.copied).read_text()).items()}
 gains = {"instrument_f1": instrument_f1_matrix(samples, summaries), "key_match": key_matrix(samples, keys)}
 described, gains["tempo_match"] = tempo_matches(samples, {row["lmd_id"]: row["tempo"] for row in pairs})
@@ -62,13 +62,13 @@ if files.get("fad_reference"):
     clips, reference = read_embeddings(files.fad), read_embeddings(files.fad_reference)
     check_clips(clips, audible, files.fad)
     scores["fad"] = fad(clips, reference) if len(clips) > 1 else None
+    by_sample["fad_per_sample"] = fads_per_sample(clips, reference)
     scores["fad_infinity"] = fad_infinity(clips, reference, params.seed)
     scores["kad"] = kad(clips, reference, params.seed)
     scores["fad_floor"] = fad_floor(reference, len(clips), params.fad_sub["draws"], params.seed)
     draws = fad_sub(clips, reference, **params.fad_sub, seed=params.seed)
     scores["fad_sub_mean"], scores["fad_sub_sem"] = mean_and_sem(draws)
     details |= {"fad_sub": draws, "fad_sub_size": params.fad_sub["size"], "n_background": len(reference)}
-by_sample["clap"] = {}
 if files.get("clap"):
     clips, texts = read_clap(files.clap)
     check_clips(clips, audible, files.clap)

@@ -1,4 +1,4 @@
-"""The paper's figures: losses over steps (paper, Figure 3), scores beside the paper's, learned layer weights."""
+"""Figures: losses over steps (paper, Figure 3), scores, what goes with CLAP and FAD, learned layer weights."""
 
 import io
 import itertools
@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from libretto.config.sweep import SweepPoint
 from libretto.config.systems import System
 from libretto.report.presentation import Score, row_name, scores
+from libretto.scores.correlation import POOLED
 
 INK = "#1c1d1f"  # of text and lines; an SVG has the colour of the text around it instead
 BOTH = "#767676"  # of an SVG that stands alone: a contrast of 4.5 to white and to black
@@ -199,6 +200,38 @@ def plot_scores(table: pd.DataFrame, systems: Sequence[System], families: Mappin
         counts = rows["n"].dropna().astype(int).unique()
         n = f"n = {' to '.join(map(str, sorted({counts.min(), counts.max()})))} samples a row" if len(counts) else None
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, title=n)
+    return figure
+
+
+def plot_correlations(rows: pd.DataFrame, systems: Sequence[System]) -> Figure:
+    """Spearman's ρ of CLAP, and of FAD per sample, with instrument F1 and degeneracy: a panel each, a line per system.
+
+    Args:
+        rows: of `libretto.scores.correlation.correlations`.
+        systems: from top to bottom; all of them together come last.
+    """
+    labels = {system.name: row_name(system) for system in systems} | {POOLED: "all of them"}
+    heights = dict(zip(labels, range(len(labels))[::-1], strict=True))
+    titles = {"clap": "CLAP", "fad_per_sample": "FAD per sample"}
+    series = {"instrument_f1": ("instrument F1", 0.15), "degenerate": ("degenerate (crowded or short)", -0.15)}
+    shown = [score for score in titles if score in {*rows["score"]}]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(2.2 + 3.2 * max(1, len(shown)), 1.3 + 0.32 * len(labels)), layout="constrained")
+        panels = np.atleast_1d(figure.subplots(1, max(1, len(shown)), sharey=True))
+        for axes, score in zip(panels, shown, strict=False):
+            for i, (against, (label, offset)) in enumerate(series.items()):
+                own = rows[(rows["score"] == score) & (rows["against"] == against)].dropna(subset="rho")
+                errors = np.abs(own[["low", "high"]].to_numpy(float).T - own["rho"].to_numpy(float))
+                places = own["system"].map(heights) + offset
+                style = {"color": COLOURS[i], "fmt": MARKS[i], "markersize": 4, "capsize": 2}
+                axes.errorbar(own["rho"], places, xerr=errors, label=label, **style)
+            axes.axvline(0, color=INK, linewidth=0.9)
+            axes.set_title(titles[score], loc="left")
+            axes.set_xlabel("Spearman's ρ over samples")
+            axes.set_xlim(-1, 1)
+        panels[0].set_yticks([*heights.values()], labels.values())
+        panels[0].set_ylim(-0.6, len(labels) - 0.4)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     return figure
 
 

@@ -9,6 +9,7 @@ import tabulate
 from libretto.config.embeddings import PAPER_EMBEDDING
 from libretto.config.systems import System
 from libretto.report.table import embedding_of
+from libretto.scores.correlation import POOLED
 
 DASH = "—"
 LIKE_BEST = " †"
@@ -181,6 +182,32 @@ def _floors(table: pd.DataFrame) -> list[str]:
             f"{table['instrument_f1_floor'].iloc[0]:.3f}: the floor of instrument F1."
         )
     return sentences
+
+
+def follows_instruments(rows: pd.DataFrame, clap: bool) -> str:
+    """What the samples say of the paper's guess that FAD and CLAP follow the instruments (section 6.1): a sentence.
+
+    Args:
+        rows: of `libretto.scores.correlation.correlations`.
+        clap: the config's `metrics.clap`.
+    """
+    pooled = rows[rows["system"] == POOLED]
+    titles = {"clap": "CLAP", "fad_per_sample": "FAD per sample"}
+    parts = [
+        f"{titles[score]} {' and '.join(_tie(row) for row in own.to_dict('records'))}"
+        for score, own in pooled.groupby("score", sort=False)
+    ]
+    if not clap:
+        parts.append("CLAP was not measured")
+    return f"Over the samples of all systems, {'; '.join(parts)}."
+
+
+def _tie(row: Mapping) -> str:
+    what = {"instrument_f1": "instrument F1", "degenerate": "degeneracy"}[row["against"]]
+    if pd.isna(row["rho"]):
+        return f"cannot be compared with {what}, as one of them is the same in all {row['n']}"
+    words = "shows no tie to" if row["low"] <= 0 <= row["high"] else ("rises with" if row["rho"] > 0 else "falls with")
+    return f"{words} {what} (ρ {row['rho']:.2f}, 95 % {row['low']:.2f} to {row['high']:.2f}, n {row['n']})"
 
 
 def cells(row: Mapping, score: Score, clap: bool) -> tuple[str, str]:

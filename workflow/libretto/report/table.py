@@ -45,7 +45,7 @@ METRICS = (
     *(f"{name}_own_minus_others{suffix}" for name in FOLLOWED for suffix in ("", "_p")),
     *(
         f"{name}{suffix}"
-        for name in (*MUSIC_SCORES, "key_match", "tempo_match", "copied_share")
+        for name in (*MUSIC_SCORES, "key_match", "tempo_match", "copied_share", "fad_per_sample")
         for suffix in ("", "_sem", "_low", "_high")
     ),
     "music_distance",

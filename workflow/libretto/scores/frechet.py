@@ -24,21 +24,26 @@ def frechet_distance(ours: np.ndarray, reference: np.ndarray) -> float:
     Raises:
         ValueError: too few rows, or values that are not finite.
     """
-    if min(len(ours), len(reference)) < 2:
-        raise ValueError(f"a Fréchet distance needs two embeddings or more: there are {len(ours)} and {len(reference)}")
-    ours, reference = np.asarray(ours, np.float64), np.asarray(reference, np.float64)
-    if not (np.isfinite(ours).all() and np.isfinite(reference).all()):
+    return _distance(_normal(ours), _normal(reference))
+
+
+def _normal(rows):
+    """The normal distribution that is fitted to embeddings: mean and covariance."""
+    if len(rows) < 2:
+        raise ValueError(f"a Fréchet distance needs two embeddings or more: there are {len(rows)}")
+    rows = np.asarray(rows, np.float64)
+    if not np.isfinite(rows).all():
         raise ValueError("a Fréchet distance needs embeddings that are finite")
-    difference = ours.mean(axis=0) - reference.mean(axis=0)
-    sigma, sigma_reference = _covariance(ours), _covariance(reference)
+    return rows.mean(axis=0), np.atleast_2d(np.cov(rows, rowvar=False))
+
+
+def _distance(ours, reference):
+    (mean, sigma), (mean_reference, sigma_reference) = ours, reference
+    difference = mean - mean_reference
     values, vectors = np.linalg.eigh(sigma_reference)
     root = vectors * np.sqrt(_not_negative(values)) @ vectors.T
     cross = np.sqrt(_not_negative(np.linalg.eigvalsh(root @ sigma @ root))).sum()
     return float(difference @ difference + np.trace(sigma) + np.trace(sigma_reference) - 2 * cross)
-
-
-def _covariance(rows: np.ndarray) -> np.ndarray:
-    return np.atleast_2d(np.cov(rows, rowvar=False))
 
 
 def _not_negative(eigenvalues: np.ndarray) -> np.ndarray:
@@ -50,6 +55,16 @@ def _not_negative(eigenvalues: np.ndarray) -> np.ndarray:
 def fad(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray]) -> float:
     """Fréchet audio distance: of the embeddings [·, d] of all clips from those of the reference set."""
     return frechet_distance(np.concatenate(list(clips.values())), np.concatenate(list(reference.values())))
+
+
+def fads_per_sample(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray]) -> dict[int, float]:
+    """The FAD of each clip alone, by its index: the "per-song FAD" of Gui et al. (2024).
+
+    The embeddings of one clip are few, so it is far larger than a system's FAD, and depends on a clip's length. Clips
+    of one embedding have none.
+    """
+    theirs = _normal(np.concatenate(list(reference.values())))
+    return {index: _distance(_normal(own), theirs) for index, own in clips.items() if len(own) > 1}
 
 
 def fad_infinity(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray], seed: int) -> float | None:
