@@ -229,6 +229,7 @@ def plot_correlations(rows: pd.DataFrame, systems: Sequence[System]) -> Figure:
             axes.set_title(titles[score], loc="left")
             axes.set_xlabel("Spearman's ρ over samples")
             axes.set_xlim(-1, 1)
+            axes.set_xticks([-1, -0.5, 0, 0.5, 1])
         panels[0].set_yticks([*heights.values()], labels.values())
         panels[0].set_ylim(-0.6, len(labels) - 0.4)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=2)

@@ -199,7 +199,7 @@ def follows_instruments(rows: pd.DataFrame, clap: bool) -> str:
     ]
     if not clap:
         parts.append("CLAP was not measured")
-    return f"Over the samples of all systems, {'; '.join(parts)}."
+    return f"Over the samples of all sampled systems, {'; '.join(parts)}."
 
 
 def _tie(row: Mapping) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from libretto.seeds import stable_seed
 
-RESAMPLES = 10_000
+RESAMPLES = 2_000
 FOLLOWING = ("clap", "fad_per_sample")
 FOLLOWED = ("instrument_f1", "degenerate")
 POOLED = "all"  # in the column `system`
