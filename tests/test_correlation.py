@@ -77,7 +77,7 @@ def test_the_figure_shows_each_number(rows):
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["CLAP", "FAD per sample"]
     drawn = [x for line in figure.axes[0].lines for x in line.get_xdata()]
     assert set(found[found["score"] == "clap"]["rho"].dropna()) <= set(drawn)
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b", POOLED]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a, T 1.0", "b, T 1.0", "all of them"]
     assert len(plot_correlations(found[:0], systems).axes) == 1
 
 

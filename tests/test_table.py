@@ -13,6 +13,7 @@ from libretto.report.templates import render_template
 from libretto.scores.comparisons import COLUMNS
 
 CONFIG = {
+    "data": {"chunk_tokens": 1024},
     "unconditional": {"temperatures": [1.0]},
     "systems": {},
     "variants": {
