@@ -118,10 +118,22 @@ def test_a_corpus_of_ones_own_as_written(tmp_path):
         assert {song["lmd_id"][0] for song in songs} <= set(digits)
         found |= {song["lmd_id"]: song["caption"] for song in songs}
     assert found == {lmd_id: captions[lmd_id] for lmd_id in ids if expected[lmd_id] == "ok"}
-    dropped = {row["lmd_id"]: row["reason"] for row in pq.read_table(data / "dropped.parquet").to_pylist()}
-    assert dropped == {lmd_id: expected[lmd_id] for lmd_id in unusable}
+    losses = pq.read_table(data / "dropped.parquet").to_pylist()
+    assert {row["lmd_id"]: row["reason"] for row in losses} == {lmd_id: expected[lmd_id] for lmd_id in unusable}
+    assert all((checkout / "music" / Path(row["member"]).parent).is_file() for row in losses)
+    digests = [song for path in (data / "tokens").glob("?.parquet") for song in pq.read_table(path).to_pylist()]
+    assert {song["lmd_id"]: song["tokens_sha256"] for song in digests} == {
+        lmd_id: manifest()[lmd_id]["tokens_sha256"] for lmd_id in found
+    }
     assert job_counts(plan)["train"] == 5
-    assert not job_counts(plan).keys() & {"download_lmd", "download_midicaps", "shard", "tokenize"}
+    assert not job_counts(plan).keys() & {"download_lmd", "download_midicaps", "pack_corpus", "shard", "tokenize"}
+
+    song = checkout / "music" / "0.midi"
+    summary = ("--configfile", "corpus.yaml", "--", "results/mine/data/summary.json")
+    os.utime(song)
+    assert "Nothing to be done" in dry_run(checkout, *summary)
+    song.write_bytes(b"another song")
+    assert job_counts(dry_run(checkout, *summary))["pack_corpus"] == 1
 
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), FOLDER / "README.md"]

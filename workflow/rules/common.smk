@@ -6,7 +6,7 @@ import re
 import sys
 
 from libretto.config.digests import DIGESTS, content_digest
-from libretto.config.sources import STANDINS, check_sources, own_paths, source_path, uses_standins
+from libretto.config.sources import STANDINS, check_sources, own_paths, read_path, source_path, uses_standins
 from libretto.config.systems import FAD_REFERENCE, systems
 from libretto.failures import failures
 from libretto.provenance.code_hash import code_hash
@@ -83,8 +83,8 @@ def own(path):
 
 
 def source(name):
-    """A function for `input:`: the file or folder of a source, its own `path:` or what a download rule makes."""
-    return lambda wildcards: own(source_path(config, name, "<run>/sources"))
+    """A function for `input:`: the file or folder of a source, its own `path:` or what a rule makes."""
+    return lambda wildcards: own(read_path(config, name, "<run>/sources"))
 
 
 def models(paths):
@@ -105,7 +105,7 @@ def contents(paths):
 
 def source_contents(*names):
     """`contents` of sources, as a function: they are read when a rule needs them."""
-    return lambda wildcards: contents(source_path(config, name, "") for name in names)
+    return lambda wildcards: contents(read_path(config, name, "") for name in names)
 
 
 # Only a real run stops here: a dry run of the shipped config works without the token and before the soundfont is there.

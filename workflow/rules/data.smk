@@ -12,6 +12,32 @@ localrules:
     figure_dataset,
 
 
+rule pack_corpus:
+    input:
+        midi=own(source_path(config, "lmd", "<run>/sources")),
+        descriptions=own(source_path(config, "midicaps", "<run>/sources")),
+    output:
+        archive="<run>/sources/corpus.tar.gz",
+        captions="<run>/sources/corpus.json",
+    log:
+        "<run>/logs/pack_corpus.log",
+    benchmark:
+        "<run>/benchmarks/pack_corpus.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        contents=lambda wildcards: contents(source_path(config, name, "") for name in ("lmd", "midicaps")),
+        code=code("pack_corpus.py"),
+    message:
+        "Packing a corpus of your own"
+    script:
+        "../scripts/pack_corpus.py"
+
+
 rule shard:
     input:
         archive=source("lmd"),

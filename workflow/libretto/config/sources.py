@@ -10,6 +10,8 @@ from libretto.errors import InputError
 
 NETWORK_TIMEOUT = 5  # seconds
 FILE_NAMES = {"lmd": "lmd.tar.gz", "midicaps": "midicaps.json", "soundfont": "soundfont.sf2"}
+TABLES = (".csv", ".parquet")  # descriptions of the user's own, which rule pack_corpus reads
+PACKED = {"lmd": "corpus.tar.gz", "midicaps": "corpus.json"}
 STANDINS = "results/standins/"  # what lies here is made by rules
 ADVICE = {
     "lmd": "correct the path, or remove it to have LMD-full downloaded from url:",
@@ -55,6 +57,24 @@ def source_path(config: dict, name: str, folder: str) -> str:
         return f"{folder}/{FILE_NAMES[name]}"
     kind = "checkpoints" if "file" in entry or "url" in entry else "models"
     return f"{folder}/{kind}/{name}"
+
+
+def is_own_corpus(config: dict) -> bool:
+    """Whether the descriptions are a table of the user's own, whose `file` names the songs."""
+    return source_path(config, "midicaps", "").endswith(TABLES)
+
+
+def read_path(config: dict, name: str, folder: str) -> str:
+    """The file or folder that the rules read for a source: `source_path`, or what a corpus of one's own is packed as.
+
+    Args:
+        config: the experiment.
+        name: of `source_names`.
+        folder: where the download rules and rule pack_corpus write.
+    """
+    if name in PACKED and is_own_corpus(config):
+        return f"{folder}/{PACKED[name]}"
+    return source_path(config, name, folder)
 
 
 def download_entry(config: dict, name: str) -> dict:
@@ -112,7 +132,7 @@ def check_sources(config: dict, folder: str, files: Iterable[str]) -> None:
     for name in source_names(config):
         path = source_path(config, name, folder)
         if path in files:
-            _check_source(name, source_entry(config, name), path)
+            _check_source(config, name, path)
 
 
 def download_urls(config: dict, names: Iterable[str], folder: str) -> list[str]:
@@ -159,21 +179,24 @@ def source_problems(config: dict, names: Iterable[str], folder: str) -> list[str
     problems = []
     for name in names:
         try:
-            _check_source(name, source_entry(config, name), source_path(config, name, folder))
+            _check_source(config, name, source_path(config, name, folder))
         except InputError as error:
             problems.append(str(error))
     return problems
 
 
-def _check_source(name: str, entry: dict, path: str) -> None:
-    key = config_key(name)
+def _check_source(config: dict, name: str, path: str) -> None:
+    entry, key = source_entry(config, name), config_key(name)
     if "path" in entry:
         if path.startswith(STANDINS):
             return
         if not os.path.exists(path):
             raise InputError(missing_path_message(name, path))
+        if name == "lmd" and os.path.isdir(path) and is_own_corpus(config):
+            return
         if name in FILE_NAMES and not os.path.isfile(path):
-            raise InputError(f"{key}.path: {path} is a folder; name the file itself")
+            more = "; a folder of MIDI files needs sources.midicaps.path: <a .csv or .parquet table>"
+            raise InputError(f"{key}.path: {path} is a folder; name the file itself{more if name == 'lmd' else ''}")
         if name not in FILE_NAMES and not {"file", "url"} & entry.keys() and not os.path.isfile(f"{path}/config.json"):
             raise InputError(f"{key}.path: there is no config.json in {path}; name the folder that holds the model's")
     elif "url" not in entry and "hub" not in entry:

@@ -59,7 +59,7 @@ def pair(
     Args:
         rows: MidiCaps' rows.
         members: the archive's members: `lmd_id`, `member`, `reason` (None for a song), as rule `shard` lists them.
-        split_of: the split of each first hex digit.
+        split_of: the split of each first hex digit; a row's own `split` wins.
         drop: called with a row of `DROPPED` for every member and every row of MidiCaps that is in no pair: each is in
             exactly one pair or one dropped row.
 
@@ -91,12 +91,13 @@ def pair(
         else:
             seen.add(lmd_id)
             member = songs.pop(lmd_id)
+            split = row.get("split", split_of.get(lmd_id[0]))
             if not caption:
                 drop(dropped_row("pair", "no-caption", lmd_id, member, number))
-            elif lmd_id[0] not in split_of:
+            elif split not in split_of.values():
                 drop(dropped_row("pair", "no-split", lmd_id, member, number))
             else:
-                song = {"lmd_id": lmd_id, "split": split_of[lmd_id[0]], "caption": caption}
+                song = {"lmd_id": lmd_id, "split": split, "caption": caption}
                 features = {name: _feature(row.get(name), kind) for name, kind in FEATURES.items()}
                 yield song | {"member": member, "row": number} | features
     for lmd_id, member in songs.items():
