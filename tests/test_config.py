@@ -119,6 +119,11 @@ def test_demo_is_valid(config):
         ("systems", {"a": {}}, r"config, systems.a: give one of midi, checkpoint, variant and control"),
         ("systems", {"a": {"midi": "x", "control": "training-copy"}}, r"systems.a: give one of midi, checkpoint"),
         ("systems", {"a": {"midi": "x", "share": 0.5}}, r"systems.a: share does nothing beside midi; remove it"),
+        (
+            "sources.test_prompts",
+            {"path": "a.txt"},
+            r"'a\.txt' is not the path of a \.csv or \.parquet file",
+        ),
         ("sources.models.lmd", {"path": "x"}, r"config, sources\.models: the name 'lmd' is taken; choose another"),
     ],
 )

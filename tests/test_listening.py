@@ -119,6 +119,12 @@ def test_prompts_are_the_first_ones_and_samples_are_found_by_prompt(samples, pai
     assert second.lmd_id == "b"
 
 
+def test_prompts_are_those_of_what_is_sampled_where_the_ground_truth_has_none_of_them(samples, pairs):
+    samples[GROUND_TRUTH.name]["prompt_lmd_id"] = samples[RANDOM.name]["prompt_lmd_id"] = ["x", "y", "z"]
+    (first, places), (second, _) = choose_samples(samples, pairs, SYSTEMS, 2)
+    assert (first.text, places, second.lmd_id) == ("description <a>", {LLAMA.name: 0}, "b")
+
+
 def test_fields_that_midicaps_does_not_have_are_left_out(samples, pairs):
     empty = pairs.astype(object)
     empty.loc[:, empty.columns != "lmd_id"] = None

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from libretto.data.pairs import pair, read_midicaps
+from libretto.data.descriptions import read_descriptions
+from libretto.data.pairs import describe_prompts, pair, read_midicaps
 from libretto.errors import InputError
+from libretto.tables import PAIRS, read_rows, write_table
 from tests.bench import fuzz_input
 from tests.realmidi import FOLDER
 
@@ -181,3 +183,34 @@ def test_midicaps_is_read_line_by_line(tmp_path):
     path = tmp_path / "train.json"
     path.write_text("".join(json.dumps(row(lmd_id)) + "\n" for lmd_id in IDS))
     assert [found["location"][-36:-4] for found in read_midicaps(path)] == IDS
+
+
+def test_descriptions_in_place_of_the_test_sets_are_pairs_without_a_song(tmp_path):
+    table = tmp_path / "prompts.csv"
+    table.write_text(
+        'caption,key,instrument_summary,mine\n" A waltz, for harp. ",A minor,"Harp, Drums",1\nNoise.,,,2\n'
+    )
+    write_table(
+        tmp_path / "prompts.parquet", PAIRS, list(describe_prompts(read_descriptions(table, ["caption"]), table))
+    )
+    waltz, noise = read_rows(tmp_path / "prompts.parquet")
+    nothing = dict.fromkeys(PAIRS.names) | {"split": "test"}
+    assert waltz == nothing | {
+        "lmd_id": "prompt-0000", "caption": "A waltz, for harp.", "row": 0, "key": "A minor",
+        "instrument_summary": ["Harp", "Drums"],
+    }  # fmt: skip
+    assert noise == nothing | {"lmd_id": "prompt-0001", "caption": "Noise.", "row": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("caption,key\nA waltz.,\n ,A minor\n", r"prompts\.csv, row 2: it has no caption; write one"),
+        ("prompt\nA waltz.\n", r"prompts\.csv has no column 'caption', but: prompt"),
+    ],
+)
+def test_descriptions_without_a_caption_are_refused(tmp_path, text, message):
+    table = tmp_path / "prompts.csv"
+    table.write_text(text)
+    with pytest.raises(InputError, match=message):
+        list(describe_prompts(read_descriptions(table, ["caption"]), table))

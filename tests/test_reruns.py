@@ -45,6 +45,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reruns")
     checkout = copy_checkout(folder / "checkout")
     (folder / "font.sf2").write_text("a soundfont")
+    (checkout / "prompts.csv").write_text("caption\nA waltz.\n")
     (folder / "own.yaml").write_text(yaml.safe_dump({"sources": {"soundfont": {"path": str(folder / "font.sf2")}}}))
     options = ["--profile", "demo", "--configfile", "demo/experiment.yaml", str(folder / "own.yaml")]
     finish(checkout, *options)
@@ -171,6 +172,7 @@ def test_touched_files_run_nothing(run):
          {"control_samples": 1, "copied": 1, "render": 1, "embed_fad": 1, "score": 1, **TABLE}),
         ({"variants": {"llama-1b": {"songs": "unpaired"}}},
          sampled(2, unpaired=1, train=1, validate=1, fold=1, figure_losses=1)),
+        ({"sources": {"test_prompts": {"path": "prompts.csv"}}}, sampled(9, test_prompts=1, score=11)),
         ({"text": {"description_dropout": 0.2}}, TRAINED),
         ({"variants": {"llama-1b": {"chunk_tokens": 190}}}, {}),  # what data.chunk_tokens is
         ({"variants": {"llama-1b": {"chunk_tokens": 400}}},

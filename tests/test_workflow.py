@@ -101,6 +101,7 @@ def test_the_picture_shows_every_rule_of_the_full_experiment():
         "split_at_length",
         "unpaired",
         "pack_corpus",
+        "test_prompts",
     }
     others |= {name for name in rules() if name.startswith(("compose", "preflight"))}
     assert shown == set(rules()) - others

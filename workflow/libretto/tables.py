@@ -31,6 +31,7 @@ FEATURES = {
 }
 
 # data/pairs.parquet. `row` is the number of the row in MidiCaps, from 0: its order is that of every table after this.
+# data/test_prompts.parquet is the same without songs.
 PAIRS = pa.schema(
     {
         "lmd_id": pa.string(),

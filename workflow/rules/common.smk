@@ -44,6 +44,11 @@ OWN_PATHS = own_paths(config)
 SYSTEMS = checked(systems, config)  # the table's rows
 ALL_SYSTEMS = SYSTEMS | {FAD_REFERENCE.name: FAD_REFERENCE}
 WITH_FAD = [name for name, system in SYSTEMS.items() if system.has_fad]
+# The descriptions that music is sampled for, and what is known about those and the songs.
+DESCRIPTIONS, PAIRS = "<run>/data/splits/test.parquet", ["<run>/data/pairs.parquet"]
+if "test_prompts" in config["sources"]:
+    DESCRIPTIONS = "<run>/data/test_prompts.parquet"
+    PAIRS.append(DESCRIPTIONS)
 GENERATED = [name for name, system in SYSTEMS.items() if system.temperature is not None]
 
 

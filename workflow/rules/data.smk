@@ -8,6 +8,7 @@ LENGTHS = {str(chunk_tokens(config, variant)) for variant in config["variants"]}
 
 # Seconds of work: not worth a place in a cluster's queue.
 localrules:
+    test_prompts,
     summarize,
     figure_dataset,
 
@@ -211,6 +212,30 @@ rule unpaired:
         "Songs without a caption in chunks of {wildcards.chunk_tokens} tokens"
     script:
         "../scripts/unpaired.py"
+
+
+rule test_prompts:
+    input:
+        table=source("test_prompts"),
+    output:
+        prompts="<run>/data/test_prompts.parquet",
+    log:
+        "<run>/logs/test_prompts.log",
+    benchmark:
+        "<run>/benchmarks/test_prompts.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        contents=source_contents("test_prompts"),
+        code=code("test_prompts.py"),
+    message:
+        "Descriptions in place of the test set's"
+    script:
+        "../scripts/test_prompts.py"
 
 
 rule summarize:

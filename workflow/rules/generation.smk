@@ -6,7 +6,7 @@ from libretto.config.jobs import generating_models, generating_settings, outside
 rule generate:
     input:
         unpack(lambda wildcards: models(generating_models(config, SYSTEMS[wildcards.system], "<run>"))),
-        test="<run>/data/splits/test.parquet",
+        test=DESCRIPTIONS,
     output:
         tokens="<run>/samples/{system}/tokens.parquet",
         midi=directory("<run>/samples/{system}/midi"),
@@ -68,7 +68,7 @@ rule ground_truth_samples:
 
 rule outside_samples:
     input:
-        test="<run>/data/splits/test.parquet",
+        test=DESCRIPTIONS,
         midi=lambda wildcards: [ancient(path) for path in checked(outside_files, config, wildcards.system)],
     output:
         tokens="<run>/samples/{system}/tokens.parquet",

@@ -260,7 +260,7 @@ rule listening_page:
         table="<run>/table.csv",
         scores="<run>/scores.parquet",
         correlations="<run>/correlations.csv",
-        pairs="<run>/data/pairs.parquet",
+        pairs=PAIRS,
         samples=expand("<run>/samples/{system}/tokens.parquet", system=SYSTEMS),
         midi=[ancient(f"<run>/samples/{name}/midi") for name in SYSTEMS],
         audio=[ancient(f"<run>/audio/{name}") for name in HEARD_AS],

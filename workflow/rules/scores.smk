@@ -68,7 +68,7 @@ rule score:
         tokens="<run>/samples/{system}/tokens.parquet",
         copied="<run>/metrics/copied/{system}.json",
         ground_truth=f"<run>/samples/{GROUND_TRUTH}/tokens.parquet",
-        pairs="<run>/data/pairs.parquet",
+        pairs=PAIRS,
         list=lambda wildcards: f"<run>/audio/{SYSTEMS[wildcards.system].heard_as}.csv",
     output:
         scores="<run>/metrics/{system}.json",

@@ -15,8 +15,8 @@ files, params, page = snakemake.input, snakemake.params, Path(snakemake.output.p
 systems = [System(**system) for system in params.systems]
 music = read_music(systems, files.samples, files.midi, files.audio, files.audio_lists)
 samples = {name: system.samples for name, system in music.items()}
-described = set().union(*(rows["prompt_lmd_id"] for rows in samples.values()))
-pairs = pd.read_parquet(files.pairs, filters=[("lmd_id", "in", described)])
+known = [("lmd_id", "in", set().union(*(rows["prompt_lmd_id"] for rows in samples.values())))]
+pairs = pd.concat([pd.read_parquet(path, filters=known) for path in files.pairs])
 scores = by_sample(pd.read_parquet(files.scores))
 media = Path(snakemake.output.media)
 prompts = []

@@ -28,7 +28,8 @@ def check_clips(indices, audible, path):
 start_job(snakemake)
 files, params = snakemake.input, snakemake.params
 samples = list(read_rows(files.tokens))
-pairs = list(read_rows(files.pairs, ["lmd_id", "split", "instrument_summary", "key", "tempo"]))
+columns = ["lmd_id", "split", "instrument_summary", "key", "tempo"]
+pairs = [row for path in files.pairs for row in read_rows(path, columns)]
 summaries = {row["lmd_id"]: row["instrument_summary"] for row in pairs}
 audible = [rendering.index for rendering in read_renderings(files.list) if rendering.is_audible]
 

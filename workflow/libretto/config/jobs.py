@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 
 from libretto.config.embeddings import EMBEDDINGS
-from libretto.config.sources import FILE_NAMES, config_key, source_entry, source_path, uses_standins
+from libretto.config.sources import config_key, file_sources, source_entry, source_path, uses_standins
 from libretto.config.sweep import sweep_points, sweep_training
 from libretto.config.systems import FAD_REFERENCE, System
 from libretto.errors import InputError
@@ -112,7 +112,7 @@ def used_sources(config: dict) -> list[str]:
         models += [variant[key] for key in ("base", "text_encoder", "init_from") if key in variant]
     for embedding in (config["metrics"]["fad_embedding"], *(["clap"] if config["metrics"]["clap"] else [])):
         models += EMBEDDINGS[embedding].models
-    return [*FILE_NAMES, *dict.fromkeys(models)]
+    return [*file_sources(config), *dict.fromkeys(models)]
 
 
 def preflight_models(config: dict, variant: str | None, run: str) -> dict[str, dict]:

@@ -9,7 +9,12 @@ from urllib.request import Request, urlopen
 from libretto.errors import InputError
 
 NETWORK_TIMEOUT = 5  # seconds
-FILE_NAMES = {"lmd": "lmd.tar.gz", "midicaps": "midicaps.json", "soundfont": "soundfont.sf2"}
+FILE_NAMES = {
+    "lmd": "lmd.tar.gz",
+    "midicaps": "midicaps.json",
+    "soundfont": "soundfont.sf2",
+    "test_prompts": "test_prompts.csv",  # which a config may leave out
+}
 TABLES = (".csv", ".parquet")  # descriptions of the user's own, which rule pack_corpus reads
 PACKED = {"lmd": "corpus.tar.gz", "midicaps": "corpus.json"}
 STANDINS = "results/standins/"  # what lies here is made by rules
@@ -17,12 +22,18 @@ ADVICE = {
     "lmd": "correct the path, or remove it to have LMD-full downloaded from url:",
     "midicaps": "correct the path, or remove it to have MidiCaps downloaded from hub:",
     "soundfont": "correct the path, or install it (Debian: fluid-soundfont-gm; for the demo, timgm6mb-soundfont)",
+    "test_prompts": "correct the path, or remove sources.test_prompts to use the test set's own descriptions",
 }
 
 
 def source_names(config: dict) -> list[str]:
-    """`lmd`, `midicaps`, `soundfont` and the names of the models."""
-    return [*FILE_NAMES, *config["sources"]["models"]]
+    """`lmd`, `midicaps`, `soundfont`, `test_prompts` where there are any, and the names of the models."""
+    return [*file_sources(config), *config["sources"]["models"]]
+
+
+def file_sources(config: dict) -> list[str]:
+    """The names of the sources that are no models."""
+    return [name for name in FILE_NAMES if name in config["sources"]]
 
 
 def source_entry(config: dict, name: str) -> dict:
@@ -48,7 +59,7 @@ def source_path(config: dict, name: str, folder: str) -> str:
 
     Returns:
         The entry's own `path:` where it has one, or else what a download rule writes: one file for `lmd`, `midicaps`,
-        `soundfont` and the models whose entry has `file:` or `url:`, a folder for the other models.
+        `soundfont`, `test_prompts` and the models whose entry has `file:` or `url:`, a folder for the other models.
     """
     entry = source_entry(config, name)
     if "path" in entry:

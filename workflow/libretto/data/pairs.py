@@ -79,7 +79,7 @@ def pair(
     for number, row in enumerate(rows):
         match = MIDI_NAME.fullmatch(PurePosixPath(row["location"]).name)
         lmd_id = match and match[1]
-        caption = _text(row["caption"]).strip() if isinstance(row["caption"], str) else ""
+        caption = _caption(row)
         if lmd_id in seen:
             drop(dropped_row("pair", "duplicate", lmd_id, None, number))
         elif lmd_id not in songs:
@@ -98,12 +98,40 @@ def pair(
                 drop(dropped_row("pair", "no-split", lmd_id, member, number))
             else:
                 song = {"lmd_id": lmd_id, "split": split, "caption": caption}
-                features = {name: _feature(row.get(name), kind) for name, kind in FEATURES.items()}
-                yield song | {"member": member, "row": number} | features
+                yield song | {"member": member, "row": number} | _features(row)
     for lmd_id, member in songs.items():
         drop(dropped_row("pair", "no-midicaps-row", lmd_id, member))
     for lmd_id, entry in refused.items():
         drop(dropped_row("shard", entry["reason"], lmd_id, entry["member"]))
+
+
+def describe_prompts(rows: Iterable[dict], table: str | Path) -> Iterator[dict]:
+    """Descriptions that take the place of the test set's, as pairs without a song.
+
+    Args:
+        rows: `caption`, and what else of MidiCaps' columns there is.
+        table: where they are from, for errors.
+
+    Yields:
+        Rows of `PAIRS`: `lmd_id` is `prompt-0000`, `prompt-0001`, ...
+
+    Raises:
+        InputError: a caption is empty.
+    """
+    for number, row in enumerate(rows):
+        caption = _caption(row)
+        if not caption:
+            raise InputError(f"{table}, row {number + 1}: it has no caption; write one, or remove the row")
+        prompt = {"lmd_id": f"prompt-{number:04d}", "split": "test", "caption": caption, "member": None, "row": number}
+        yield prompt | _features(row)
+
+
+def _caption(row: dict) -> str:
+    return _text(row["caption"]).strip() if isinstance(row["caption"], str) else ""
+
+
+def _features(row: dict) -> dict:
+    return {name: _feature(row.get(name), kind) for name, kind in FEATURES.items()}
 
 
 def _feature(value, kind: pa.DataType):

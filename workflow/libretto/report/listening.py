@@ -224,11 +224,11 @@ def colour_classes(wanted: Sequence[str], heard: Counter) -> dict[str, str]:
 def choose_samples(
     samples: Mapping[str, pd.DataFrame], pairs: pd.DataFrame, systems: Sequence[System], count: int
 ) -> list[tuple[Prompt, dict[str, int]]]:
-    """The first `count` prompts of the test set, not picked by ear, each with its sample of every system.
+    """The first `count` prompts, not picked by ear, each with its sample of every system.
 
     Args:
         samples: samples/{system}/tokens.parquet by system.
-        pairs: the rows of data/pairs.parquet of these songs.
+        pairs: the rows of data/pairs.parquet, or data/test_prompts.parquet, of these prompts.
         systems: the table's rows.
         count: maximum number of prompts.
 
@@ -241,7 +241,9 @@ def choose_samples(
         for system in systems
     }
     chosen = []
-    for number, (_, row) in enumerate(samples[systems[0].name].head(count).iterrows(), start=1):
+    # Where the config gives other descriptions than the test set's, the ground truth has none of them.
+    first = max(systems, key=lambda system: system.is_sampled)
+    for number, (_, row) in enumerate(samples[first.name].head(count).iterrows(), start=1):
         prompt = describe(number, row, songs)
         chosen.append((prompt, {name: rows[prompt.lmd_id] for name, rows in rows_of.items() if prompt.lmd_id in rows}))
     return chosen
