@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from libretto.scores.notes import described_instruments, instruments_of, precision_recall_f1
+from libretto.tokens.analysis import described_instruments, instruments_of, precision_recall_f1
 from libretto.tokens.reference import valid_events
 from libretto.tokens.vocab import DRUMS, EMBEDDING_ROWS, PITCHES
 from tests.checkout import ROOT, dry_run

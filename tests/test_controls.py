@@ -7,7 +7,8 @@ import yaml
 from libretto.config.systems import systems
 from libretto.errors import InputError
 from libretto.scores.controls import control_pieces
-from libretto.scores.notes import constant_band, instrument_f1_matrix, instruments_of
+from libretto.scores.notes import constant_band, instrument_f1_matrix
+from libretto.tokens.analysis import instruments_of
 from libretto.tokens.instruments import INSTRUMENT_NAMES
 from libretto.tokens.reference import events_to_tokens, valid_events
 from libretto.tokens.vocab import AUTOREGRESS, DRUMS, PITCHES

@@ -13,7 +13,6 @@ from libretto.config.jobs import (
     generating_settings,
     preflight_training,
     published_base,
-    sampling_settings,
     scored_files,
     splits_folder,
     text_settings,
@@ -21,7 +20,7 @@ from libretto.config.jobs import (
     training_splits,
     variant_settings,
 )
-from libretto.config.systems import systems
+from libretto.config.systems import sampling_settings, systems
 from libretto.errors import InputError
 
 LLAMAS_TEXT = {"max_tokens", "instruction", "instruction_without_description"}

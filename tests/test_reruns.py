@@ -80,6 +80,7 @@ SAME_CODE = [
     (f"{LIBRARY}/errors.py", "InputError(ValueError)", "InputError(RuntimeError)"),
     (f"{LIBRARY}/audio/embeddings/vggish.py", "", "CHANGED = 1\n"),  # the demo uses logmel
     (f"{LIBRARY}/scores/controls.py", "", "CHANGED = 1\n"),  # no row of the demo is a control
+    (f"{LIBRARY}/generation/selection.py", "", "CHANGED = 1\n"),  # nor the best of several
     (f"{LIBRARY}/preflight/device.py", "", "CHANGED = 1\n"),
     ("workflow/schemas/config.schema.yaml", "The listening page.", "The page."),
     ("workflow/captions/table.rst", "", "More.\n"),
@@ -98,6 +99,7 @@ CHANGED_CODE = [
     (f"{LIBRARY}/generation/sampling.py", "", "CHANGED = 1\n", sampled(9)),
     (f"{LIBRARY}/audio/render.py", "", "CHANGED = 1\n", RENDERED),
     (f"{LIBRARY}/audio/embeddings/logmel.py", "", "CHANGED = 1\n", EMBEDDED),
+    (f"{LIBRARY}/tokens/analysis.py", "", "CHANGED = 1\n", SCORED),
     (f"{LIBRARY}/scores/copied.py", "RUN = 48", "RUN = 49", {"copied": 11, **SCORED}),
     (f"{LIBRARY}/scores/frechet.py", "", "CHANGED = 1\n", SCORED),
     (f"{LIBRARY}/data/tokenization.py", "", "CHANGED = 1\n", TOKENIZED),
@@ -160,6 +162,7 @@ def test_touched_files_run_nothing(run):
         ({"checkpoint_minutes": 5}, {}),
         ({"sampling": {"top_p": 0.8}}, sampled(9)),
         ({"sampling": {"max_new_tokens": 120}}, sampled(9)),
+        ({"variants": {"amt": {"sampling": {"best_of": 2}}}}, sampled(1, figure_scores=1)),
         ({"audio": {"trim_db": 40}}, RENDERED),
         ({"metrics": {"fad_sub": {"draws": 6}}}, SCORED),
         ({"report": {"listening_samples": 3}}, {"listening_page": 1}),

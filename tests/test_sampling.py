@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -32,17 +33,18 @@ from libretto.generation import decoding
 from libretto.generation.constraints import grammatical
 from libretto.generation.nucleus import Nucleus, Streams
 from libretto.generation.samples import read_songs, write_samples
-from libretto.generation.sampling import conditioned, sample, unconditional
+from libretto.generation.sampling import conditioned, make_draw, sample, unconditional
 from libretto.lock import LOCK
 from libretto.models.amt import AmtForTextToMusic
 from libretto.models.batches import collate_llama, pad_prompts
+from libretto.seeds import stable_seed
 from libretto.tokens import vocab
 from libretto.tokens.reference import midi_to_tokens_mido, valid_events
 from tests.checkout import ROOT, jobs_of
 from tests.conftest import CAPTIONS, TEXT, variant_settings, write_split
 
 SETTINGS = {"batch_size": 3, "max_new_tokens": 9, "top_p": 0.98, "top_k": 0}
-SETTINGS |= {"constraint": "none", "instruments": [], "guidance": 1.0}
+SETTINGS |= {"constraint": "none", "instruments": [], "guidance": 1.0, "best_of": 1}
 
 
 @pytest.fixture
@@ -213,6 +215,20 @@ def test_draws_follow_from_seed_system_and_index(draw, make_tiny):
     assert draw(generator, name="another") != first
 
 
+def test_candidates_have_streams_of_their_own_and_the_first_is_what_there_would_be_alone(draw, make_tiny):
+    generator = conditioned(make_tiny("llama"))
+    alone = []
+    for index, caption in enumerate(CAPTIONS):  # with the seeds that there were before there were candidates
+        drawing = make_draw(SETTINGS, 1.0, [stable_seed(0, "system", index)])
+        alone += generator([caption], 9, drawing).tolist()
+    # One at a time: in another batch, logits round otherwise.
+    assert [tokens for tokens, _ in draw(generator, batch_size=1)] == alone
+    several = draw(generator, best_of=3, batch_size=1)
+    assert [tokens for tokens, _ in several[::3]] == alone
+    assert several[1::3] == draw(generator, best_of=2, batch_size=1)[1::2]
+    assert len({tuple(tokens) for tokens, _ in several}) == len(several) == 3 * len(CAPTIONS)
+
+
 def test_the_published_amt_needs_no_text(draw, amt_folder):
     generator = unconditional(AutoModelForCausalLM.from_pretrained(amt_folder))
     pieces = draw(generator)
@@ -341,6 +357,12 @@ def test_samples_are_written_with_their_midi(tmp_path):
     ]
     assert sorted(path.name for path in (tmp_path / "midi").iterdir()) == ["0000.mid", "0002.mid"]
     assert midi_to_tokens_mido((tmp_path / "midi" / "0002.mid").read_bytes()).tolist() == event
+    assert "candidate" not in rows[0]
+    kept = [(*piece, number) for piece, number in zip(pieces, (2, 0, 1), strict=True)]
+    write_samples(songs, songs[1:] + songs[:1], kept, tmp_path / "tokens.parquet", tmp_path / "midi")
+    found = pq.read_table(tmp_path / "tokens.parquet").to_pylist()
+    assert [row.pop("candidate") for row in found] == [2, 0, 1]
+    assert found == rows
 
 
 def test_the_first_songs_of_a_split_are_read(splits):
@@ -462,6 +484,10 @@ def generate(make_tiny, llama_folder, splits, tmp_path, monkeypatch):
 
     def generate(folder, n=None, sampling=(), **changes):
         inputs = {"model": str(tmp_path / "model"), "text_model": llama_folder, "test": splits["test"]}
+        files = InputFiles(fromdict={name: str(changes.pop(name, path)) for name, path in inputs.items()})
+        if pairs := list(map(str, changes.pop("pairs", []))):
+            files.extend(pairs)
+            files._set_name("pairs", len(inputs), end=len(files))  # as Snakemake does with a list
         params = {
             "settings": {"variant": {"family": "llama"}, "text": text},
             "sampling": {**SETTINGS, "n": 5, "batch_size": 2, **dict(sampling)},
@@ -473,7 +499,7 @@ def generate(make_tiny, llama_folder, splits, tmp_path, monkeypatch):
         folder.mkdir(exist_ok=True)
         monkeypatch.chdir(folder)  # a MIDI file names its path
         job = SimpleNamespace(
-            input=InputFiles(fromdict={name: str(changes.pop(name, path)) for name, path in inputs.items()}),
+            input=files,
             output=OutputFiles(fromdict={"tokens": "tokens.parquet", "midi": "midi"}),
             params=Params(fromdict={**params, **changes}),
             wildcards=Wildcards(fromdict={"system": "llama-t1.0"}),
@@ -509,6 +535,29 @@ def test_an_interrupted_generation_writes_the_same_files(generate, tmp_path):
     assert generate(interrupted) == [CAPTIONS[4:]]
     assert outputs(interrupted) == outputs(undisturbed)
     assert len(generate(interrupted)) == 3  # nothing is kept of a finished one
+
+
+def test_a_generation_keeps_the_best_candidate(generate, splits, tmp_path, monkeypatch):
+    ids = pq.read_table(splits["test"])["lmd_id"].to_pylist()
+    known = [{"lmd_id": lmd_id, "instrument_summary": ["Drums"], "key": None, "tempo": 90} for lmd_id in ids]
+    pq.write_table(pa.Table.from_pylist(known[::-1]), tmp_path / "pairs.parquet")
+    asked = []
+
+    def agreement(tokens, description):
+        asked.append(description["lmd_id"])
+        return sum(tokens)
+
+    monkeypatch.setattr("libretto.generation.selection.agreement", agreement)
+    generate(tmp_path / "one")
+    one = pq.read_table(tmp_path / "one/tokens.parquet").to_pylist()
+    assert not asked
+    assert len(generate(tmp_path / "best", sampling={"best_of": 3}, pairs=[tmp_path / "pairs.parquet"])) == 8  # of 2
+    best = pq.read_table(tmp_path / "best/tokens.parquet").to_pylist()
+    assert asked == [lmd_id for lmd_id in ids[:5] for _ in range(3)]
+    for first, kept in zip(one, best, strict=True):
+        assert sum(kept["tokens"]) >= sum(first["tokens"])
+        assert (kept["candidate"] == 0) == (kept["tokens"] == first["tokens"])
+    assert {row["candidate"] for row in best} != {0}
 
 
 def test_no_batch_is_taken_for_another_generations(generate, splits, llama_folder, make_tiny, tmp_path):

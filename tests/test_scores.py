@@ -8,13 +8,10 @@ from libretto.scores.mean import mean_and_sem, summarize
 from libretto.scores.notes import (
     band_f1,
     constant_band,
-    described_instruments,
     instrument_f1_matrix,
-    instruments_of,
     note_scores,
-    precision_recall_f1,
-    time_scores,
 )
+from libretto.tokens.analysis import described_instruments, instruments_of, precision_recall_f1, time_scores
 from libretto.tokens.vocab import DURATION_OFFSET, NOTE_OFFSET, PITCHES, SEPARATOR
 
 RANDOM = np.random.default_rng(0)

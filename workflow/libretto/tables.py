@@ -106,6 +106,9 @@ SAMPLES = pa.schema(
     }
 )
 
+# Its further column where several candidates were sampled for each description: which one was kept, from 0.
+CANDIDATE = pa.field("candidate", pa.int32())
+
 # metrics/{system}.parquet and scores.parquet: a row per sample and score. A score that is not defined for a sample has
 # no row there.
 SCORES = pa.schema(

@@ -82,6 +82,11 @@ def unused(variant):
     return [f"libretto/models/{name}.py" for name in others]
 
 
+def unused_in_generation(system):
+    """`unused` of a system's variant; and the choice among candidates, where there is one alone."""
+    return unused(system.variant) + ([] if system.best_of > 1 else ["libretto/generation/selection.py"])
+
+
 def own(path):
     """`path` without its time stamp where it is a file of the user's own: `contents` says what is in it."""
     return ancient(path) if path in OWN_PATHS else path

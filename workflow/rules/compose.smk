@@ -49,12 +49,13 @@ use rule generate as compose_generate with:
     params:
         contents=lambda wildcards: contents(generating_models(config, SYSTEMS[wildcards.system], "<run>").values()),
         settings=lambda wildcards: generating_settings(config, SYSTEMS[wildcards.system]),
+        # Nothing is known about the prompts that a choice among candidates could go by.
         sampling=lambda wildcards: sampling_settings(config, SYSTEMS[wildcards.system])
-        | {"n": len(checked(composed_prompts, config))},
+        | {"n": len(checked(composed_prompts, config)), "best_of": 1},
         temperature=lambda wildcards: SYSTEMS[wildcards.system].temperature,
         seed=config["seed"],
         batches=lambda wildcards: f"results/{config['run']}/compose/batches/{wildcards.system}",
-        code=lambda wildcards: code("generate.py", unused=unused(SYSTEMS[wildcards.system].variant)),
+        code=lambda wildcards: code("generate.py", unused=unused_in_generation(SYSTEMS[wildcards.system])),
     message:
         "Composing with {wildcards.system}"
 

@@ -1,11 +1,13 @@
 """Section 5.1, inference: a piece of music for each of the first test descriptions, per system; and the ground truth."""
 
-from libretto.config.jobs import generating_models, generating_settings, outside_files, sampling_settings
+from libretto.config.jobs import generating_models, generating_settings, outside_files
+from libretto.config.systems import sampling_settings
 
 
 rule generate:
     input:
         unpack(lambda wildcards: models(generating_models(config, SYSTEMS[wildcards.system], "<run>"))),
+        unpack(lambda wildcards: {"pairs": PAIRS} if SYSTEMS[wildcards.system].best_of > 1 else {}),
         test=DESCRIPTIONS,
     output:
         tokens="<run>/samples/{system}/tokens.parquet",
@@ -31,7 +33,7 @@ rule generate:
         seed=config["seed"],
         # Outside the outputs, which Snakemake deletes when a job fails or starts again.
         batches=lambda wildcards: f"results/{config['run']}/samples/{wildcards.system}/batches",
-        code=lambda wildcards: code("generate.py", unused=unused(SYSTEMS[wildcards.system].variant)),
+        code=lambda wildcards: code("generate.py", unused=unused_in_generation(SYSTEMS[wildcards.system])),
     message:
         "Sampling {wildcards.system}"
     script:

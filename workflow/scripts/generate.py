@@ -8,9 +8,11 @@ from pathlib import Path
 from libretto.files import inputs_hash, remove
 from libretto.generation.samples import read_songs, write_samples
 from libretto.generation.sampling import load_generator, sample
+from libretto.generation.selection import FEATURES, keep_best
 from libretto.job import start_job
 from libretto.lock import locked
 from libretto.models.device import select_device
+from libretto.tables import read_rows
 
 start_job(snakemake)
 params = snakemake.params
@@ -28,5 +30,8 @@ folder = batches / inputs_hash(settings, list(files))
 folder.mkdir(parents=True, exist_ok=True)
 with locked(batches):
     pieces = sample(generator, captions, params.sampling, params.temperature, params.seed, system, folder)
+    if params.sampling["best_of"] > 1:
+        known = {row["lmd_id"]: row for path in files.pairs for row in read_rows(path, ["lmd_id", *FEATURES])}
+        pieces = keep_best(pieces, [known[song["lmd_id"]] for song in songs], params.sampling["best_of"])
     write_samples(songs, songs, pieces, snakemake.output.tokens, snakemake.output.midi)
     remove(batches)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from libretto.config.embeddings import EMBEDDINGS
 from libretto.config.sources import config_key, file_sources, source_entry, source_path, uses_standins
 from libretto.config.sweep import sweep_points, sweep_training
-from libretto.config.systems import FAD_REFERENCE, System
+from libretto.config.systems import FAD_REFERENCE, System, sampling_settings
 from libretto.errors import InputError
 
 
@@ -202,14 +202,6 @@ def outside_files(config: dict, name: str) -> list[str]:
     if not files:
         raise InputError(f"systems.{name}.midi: there is no .mid file in {folder}")
     return files
-
-
-def sampling_settings(config: dict, system: System) -> dict:
-    """The section `sampling`, with what the system's variant, or `unconditional`, and the system have of their own."""
-    own: dict = {} if system.checkpoint else config["unconditional"]
-    if system.variant:
-        own = config["variants"][system.variant]
-    return config["sampling"] | own.get("sampling", {}) | system.sampling
 
 
 def composed_prompts(config: dict) -> list[str]:

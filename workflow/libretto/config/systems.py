@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from libretto.errors import InputError
@@ -30,6 +30,7 @@ class System:
         temperature: of sampling; None if this run samples nothing.
         sampling: what it has instead of its variant's section `sampling`.
         checkpoint: the config's name of the trained model that it samples; None for others.
+        best_of: of how many candidates for a description the best one is kept.
     """
 
     name: str
@@ -40,6 +41,7 @@ class System:
     temperature: float | None = None
     sampling: Mapping = field(default_factory=dict, hash=False)
     checkpoint: str | None = None
+    best_of: int = 1
 
     @property
     def is_sampled(self) -> bool:
@@ -92,7 +94,21 @@ def systems(config: dict) -> dict[str, System]:
             f"{FAD_REFERENCE.name}); rename a variant or an "
             "entry of systems, or name each temperature once"
         )
-    return {row.name: row for row in rows}
+    return {row.name: _with_candidates(row, config) for row in rows}
+
+
+def sampling_settings(config: dict, system: System) -> dict:
+    """The section `sampling`, with what the system's variant, or `unconditional`, and the system have of their own."""
+    own: dict = {} if system.checkpoint else config["unconditional"]
+    if system.variant:
+        own = config["variants"][system.variant]
+    return config["sampling"] | own.get("sampling", {}) | system.sampling
+
+
+def _with_candidates(system: System, config: dict) -> System:
+    if system.temperature is None:
+        return system
+    return replace(system, best_of=sampling_settings(config, system)["best_of"])
 
 
 def _further(name: str, entry: dict, config: dict) -> System:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from libretto.errors import InputError
 from libretto.files import folder_sha256
-from libretto.tables import SAMPLES, read_rows
+from libretto.tables import CANDIDATE, SAMPLES, read_rows
 from libretto.tokens.midi_writer import events_to_midi
 from libretto.tokens.reference import valid_events
 
@@ -32,20 +32,20 @@ def read_songs(split: str | Path, n: int | None, columns: list[str]) -> list[dic
 
 
 def write_samples(
-    songs: list[dict], prompts: list[dict], pieces: Iterable[tuple[list[int], str]], table: str | Path, midi: str | Path
+    songs: list[dict], prompts: list[dict], pieces: Iterable[tuple], table: str | Path, midi: str | Path
 ) -> None:
     """Write the table and the MIDI files `midi/0000.mid`, ...; each says in a text event what it is, if found alone.
 
     Args:
         songs: `lmd_id` of each row's music.
         prompts: `lmd_id` and `caption` of each row's description.
-        pieces: tokens without the start token, and why they end.
+        pieces: tokens without the start token, why they end, and of several candidates, which one it is.
         table: the Parquet file.
         midi: the folder; a row without a valid event has no file in it.
     """
     Path(midi).mkdir(parents=True, exist_ok=True)
-    rows = []
-    for index, (song, prompt, (ids, stop)) in enumerate(zip(songs, prompts, pieces, strict=True)):
+    rows, schema = [], SAMPLES
+    for index, (song, prompt, (ids, stop, *candidate)) in enumerate(zip(songs, prompts, pieces, strict=True)):
         tokens = np.asarray(ids, dtype=np.int32)
         events, n_invalid = valid_events(tokens)
         n_substituted = 0
@@ -68,6 +68,8 @@ def write_samples(
                 "stop": stop,
             }
         )
+        if candidate:
+            rows[-1][CANDIDATE.name], schema = candidate[0], SAMPLES.append(CANDIDATE)
     if substituted := sum(row["n_substituted"] for row in rows):
         logger.warning(
             "%d of %d notes are played by another instrument in the MIDI files: more than 15 melodic instruments sound "
@@ -76,4 +78,4 @@ def write_samples(
             sum(row["n_events"] for row in rows),
         )
     # What the MIDI files are, is told by the table: Snakemake compares contents of files, not of folders.
-    pq.write_table(pa.Table.from_pylist(rows, SAMPLES.with_metadata({"midi_sha256": folder_sha256(midi)})), table)
+    pq.write_table(pa.Table.from_pylist(rows, schema.with_metadata({"midi_sha256": folder_sha256(midi)})), table)

@@ -73,22 +73,25 @@ def sample(
     name: str,
     folder: Path,
 ) -> Iterator[tuple[list[int], str]]:
-    """One piece per caption, batch by batch; resumes after the batches that an interrupted call left in `folder`.
+    """Pieces for each caption, batch by batch; resumes after the batches that an interrupted call left in `folder`.
 
     Args:
         generator: from `conditioned` or `unconditional`.
         captions: what to condition on.
         settings: the config's section `sampling`.
         temperature: what the logits are divided by.
-        seed: the config's; a piece's draws follow from it, the system's name and the piece's index alone.
+        seed: the config's; a piece's draws follow from it, the system's name, the caption's index and, of several
+            candidates, the candidate's alone. The first candidate is the piece that there would be without others.
         name: of the system.
         folder: an existing folder, for the finished batches of this model and these arguments only.
 
     Yields:
-        The tokens sampled (AMT's ids, without the start token and the separator) and why they end: `length` or
-        `separator`.
+        `best_of` candidates for each caption, one after the other: the tokens sampled (AMT's ids, without the start
+        token and the separator) and why they end: `length` or `separator`.
     """
-    n, n_tokens = len(captions), settings["max_new_tokens"]
+    best_of, n_tokens = settings["best_of"], settings["max_new_tokens"]
+    pieces = [(index, candidate) for index in range(len(captions)) for candidate in range(best_of)]
+    n = len(pieces)
     finished = _read_batches(folder)
     n_finished = sum(map(len, finished.values()))
     if n_finished:
@@ -100,8 +103,10 @@ def sample(
             rows = finished.get(start)
             if rows is None:
                 stop = min(start + size, n, *(other for other in finished if other > start))
-                keys = [stable_seed(seed, name, index) for index in range(start, stop)]
-                rows = generator(captions[start:stop], n_tokens, make_draw(settings, temperature, keys)).tolist()
+                batch = pieces[start:stop]
+                keys = [stable_seed(seed, name, index, *([other] if other else [])) for index, other in batch]
+                draw = make_draw(settings, temperature, keys)
+                rows = generator([captions[index] for index, _ in batch], n_tokens, draw).tolist()
                 _write_batch(folder / f"{start:06d}.json.xz", rows)
                 progress.update(len(rows))
             for row in rows:

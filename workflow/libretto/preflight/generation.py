@@ -23,7 +23,7 @@ def measure_generation(generator: Generator, settings: dict, temperature: float)
         torch.OutOfMemoryError: the GPU's memory is too small.
     """
     n_tokens, seconds = settings["max_new_tokens"], 0.0
-    n = settings["batch_size"] or generator.batch_size(settings["n"], n_tokens)
+    n = settings["batch_size"] or generator.batch_size(settings["n"] * settings["best_of"], n_tokens)
     for number in range(2 if torch.cuda.is_available() else 1):
         draw = make_draw(settings, temperature, range(number * n, (number + 1) * n))
         start = time.perf_counter()

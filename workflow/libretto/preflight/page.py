@@ -54,7 +54,7 @@ def project(config: Mapping, figures: Mapping[str, Mapping], systems: Iterable[S
             "memory_gb": measured.get("memory_gb"),
         }
         if "problem" not in measured:
-            batches = math.ceil(sampling["n"] / measured["batch_size"])
+            batches = math.ceil(sampling["n"] * system.best_of / measured["batch_size"])
             rows_each = 2 if system.sampling.get("guidance", 1) != 1 else 1  # with a description and without
             row |= {
                 "hours": rows_each * batches * measured["seconds"] / SECONDS_PER_HOUR,

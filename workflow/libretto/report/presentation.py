@@ -8,12 +8,13 @@ import tabulate
 
 from libretto.config.embeddings import PAPER_EMBEDDING
 from libretto.config.systems import System
-from libretto.report.table import embedding_of
+from libretto.report.table import CHOSEN_BY, embedding_of
 from libretto.scores.correlation import POOLED
 
 DASH = "—"
 LIKE_BEST = " †"
 ELSEWHERE = " ‡"
+CHOSEN = " §"
 LARGE = 100  # from here on a score is shown with one decimal: FAD's scale is that of its embedding
 LATEX = {
     **{"&": "\\&", "%": "\\%", "_": "\\_", "—": "--", "±": "$\\pm$", "†": "$^\\dagger$", "‡": "$^\\ddagger$"},
@@ -158,6 +159,7 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         "descriptions; p is from a permutation test. Only this difference says that music follows its text. Of the "
         "loss it is over validation songs: how much better a model predicts the music with its own description than "
         "with another's.",
+        *_chosen(table),
         *_floors(table),
         "Copied is the share of notes in runs of 48 that a training song has too, note for note.",
         "Key is the share of samples in the description's key, or its relative; tempo the share of those whose onsets "
@@ -167,6 +169,18 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         "description names five at most, so music with more cannot reach a precision of 1.",
     ]
     return sentences
+
+
+def _chosen(table: pd.DataFrame) -> list[str]:
+    """Which rows are the best of several candidates, and what that means for their scores."""
+    if "best_of" not in table or table["best_of"].max() == 1:
+        return []
+    rows = table[table["best_of"] > 1]
+    names = ", ".join(f"of {n} in {name}" for name, n in zip(rows["system"], rows["best_of"], strict=True))
+    return [
+        f"‡ marks scores by which the best of several samples for each description was kept ({names}): by its "
+        "instruments, key and tempo. They say what choosing adds; they are not compared with the best."
+    ]
 
 
 def _floors(table: pd.DataFrame) -> list[str]:
@@ -218,6 +232,8 @@ def cells(row: Mapping, score: Score, clap: bool) -> tuple[str, str]:
     ours = _number(row, score.value, score.error, score.digits)
     if score.p and not pd.isna(row[score.p]):
         ours += f" (p {_p_value(row[score.p])})"
+    if row.get("best_of", 1) > 1 and score.value in CHOSEN_BY and ours != DASH:
+        ours += CHOSEN
     return ours + (LIKE_BEST if row.get(f"{score.value}_like_best") else ""), paper
 
 

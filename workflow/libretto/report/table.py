@@ -27,6 +27,12 @@ BETTER_HIGH = {
     **dict.fromkeys(("clap", "key_match", "tempo_match"), True),
 }
 
+# Scores by which the best of several candidates was kept.
+CHOSEN_BY = (
+    *("instrument_precision", "instrument_recall", "instrument_f1", "key_match"),
+    *("instrument_f1_own_minus_others", "key_match_own_minus_others"),
+)
+
 # The names in metrics/{system}.json that every table has, in this order; further names of the files come after them.
 METRICS = (
     "val_loss",
@@ -80,17 +86,20 @@ def build_table(metrics: Mapping[str, dict], paper: pd.DataFrame) -> pd.DataFram
 
 
 def mark_like_best(table: pd.DataFrame, comparisons: pd.DataFrame, systems: Iterable[System]) -> pd.DataFrame:
-    """The table with a column `<score>_like_best` for each score that has a value per sample and a better direction.
+    """The table with `best_of`, and `<score>_like_best` for each score of a sample that has a better direction.
 
     Args:
         table: of `build_table`.
         comparisons: of `libretto.scores.comparisons.compare`.
-        systems: the rows; those that are not sampled are not compared with the best.
+        systems: the rows; those that are not sampled, or were chosen by the score, are not compared with the best.
     """
-    sampled = table["system"].isin([system.name for system in systems if system.is_sampled])
-    columns = {}
+    candidates = {system.name: system.best_of for system in systems if system.is_sampled}
+    columns = {"best_of": table["system"].map(candidates).fillna(1).astype(int)}
     for name, higher_is_better in BETTER_HIGH.items():
         column = "clap_mean" if name == "clap" else name
+        sampled = table["system"].isin(candidates)
+        if name in CHOSEN_BY:
+            sampled &= columns["best_of"] == 1
         means = table[sampled & table[column].notna()].set_index("system")[column].to_dict()
         like_best = like_the_best(comparisons, means, name, higher_is_better)
         if like_best == means.keys():  # a mark on every row says nothing

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from libretto.data.middle import middle_chunk
-from libretto.scores.notes import constant_band, described_instruments
+from libretto.scores.notes import constant_band
+from libretto.tokens.analysis import described_instruments
 from libretto.tokens.instruments import INSTRUMENT_NAMES
 from libretto.tokens.reference import events_to_tokens, valid_events
 from libretto.tokens.vocab import DRUMS, PITCHES

@@ -8,34 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
+from libretto.tokens.analysis import KEYS, SCALES, estimate_key, parse_key, same_key
 from libretto.tokens.reference import valid_events
 from libretto.tokens.vocab import DRUMS, PITCHES, TICKS_PER_SECOND
 
 MUSIC_SCORES = ("duration_s", "notes_per_s", "polyphony", "pitch_class_entropy", "scale_consistency")
-TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
-FLATS = {
-    "Db": "C#",
-    "Eb": "D#",
-    "E-": "D#",
-    "D-": "C#",
-    "Gb": "F#",
-    "G-": "F#",
-    "Ab": "G#",
-    "A-": "G#",
-    "Bb": "A#",
-    "B-": "A#",
-    "Cb": "B",
-    "C-": "B",
-}
-SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
-# How well each pitch class fits a key (Krumhansl and Kessler, 1982).
-PROFILES = {
-    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
-    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
-}
-KEYS = [(tonic, mode) for mode in SCALES for tonic in range(12)]
 IN_SCALE = np.array([[(pitch - tonic) % 12 in SCALES[mode] for pitch in range(12)] for tonic, mode in KEYS])
-FIT = np.array([np.roll(PROFILES[mode], tonic) for tonic, mode in KEYS])
 
 
 def music_scores(tokens: Sequence[int]) -> dict[str, float]:
@@ -73,36 +51,6 @@ def _sounding_pitches(events):
     np.add.at(changes, (pitches, ends), -1)
     count = (changes.cumsum(1) > 0).sum(0)
     return float(count[count > 0].mean()) if count.any() else None
-
-
-def estimate_key(tokens: Sequence[int]) -> tuple[int, str] | None:
-    """Tonic (0 is C) and mode of a sample: those whose profile correlates best with how long each pitch class sounds.
-
-    Krumhansl and Schmuckler's method, as in music21, with which MidiCaps found its keys. None without pitches.
-    """
-    events, _ = valid_events(tokens)
-    melodic = events[events[:, 2] // PITCHES != DRUMS]
-    lengths = np.bincount(melodic[:, 2] % PITCHES % 12, melodic[:, 1], minlength=12)
-    if np.ptp(lengths) == 0:
-        return None
-    return KEYS[int(np.corrcoef(lengths, FIT)[0, 1:].argmax())]
-
-
-def parse_key(name: str | None) -> tuple[int, str] | None:
-    """Tonic and mode of MidiCaps' `key`, such as "F# minor"; None if there is none that we know."""
-    tonic, _, mode = (name or "").partition(" ")
-    tonic = FLATS.get(tonic, tonic)
-    return (TONICS.index(tonic), mode) if tonic in TONICS and mode in SCALES else None
-
-
-def same_key(found: tuple[int, str] | None, wanted: tuple[int, str]) -> bool:
-    """Whether a key is the wanted one or its relative, which has the same notes (Text2midi's CKD)."""
-    return found is not None and _as_major(found) == _as_major(wanted)
-
-
-def _as_major(key):
-    tonic, mode = key
-    return (tonic + 3) % 12 if mode == "minor" else tonic
 
 
 def key_matrix(samples: Sequence[Mapping], keys: Mapping[str, str | None]) -> np.ndarray:
