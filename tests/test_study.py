@@ -29,7 +29,7 @@ def study():
     for name, variant in own["variants"].items():
         own["variants"][name] = {"temperatures": [1.0]} | config["variants"].get(name, {}) | variant
     rows = {name: {"temperature": 1.0, "share": 1.0} | row for name, row in own["systems"].items()}
-    return config | own | {"systems": rows}
+    return config | own | {"systems": rows, "sampling": config["sampling"] | own["sampling"]}
 
 
 @pytest.fixture
