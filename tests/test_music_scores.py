@@ -219,4 +219,4 @@ def test_real_songs_meet_their_own_tempo(real):
         others = [tempo_fit(tokens, other) for other, octave in octaves.items() if 0.03 < octave < 0.97]
         better.append(np.mean([tempo_fit(tokens, own) > other for other in others]))
     assert len(better) > 40
-    assert np.mean(better) > 0.85
+    assert np.mean(better) > 0.8  # by chance, 0.5
