@@ -99,7 +99,7 @@ def test_demo_is_valid(config):
         (
             "variants.llama-1b.start",
             "llama-3b",
-            r"llama-1b\.init: this key does not go with the variant's family, init or",
+            r"llama-1b\.init: this key does not go with the variant's family, init, start or freeze",
         ),
         ("sampling", [16], r"config, sampling: \[16\] is not a section with keys of its own"),
         (

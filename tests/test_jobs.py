@@ -14,7 +14,7 @@ from libretto.config.jobs import (
     preflight_training,
     published_base,
     scored_files,
-    splits_folder,
+    split_file,
     text_settings,
     training_models,
     training_splits,
@@ -105,7 +105,7 @@ def test_a_variants_length_decides_which_splits_it_reads_and_nothing_else(config
     for length, folder in {1024: "runs/a/data/splits", 4096: "runs/a/data/splits/4096"}.items():
         config["variants"]["llama-1b"]["chunk_tokens"] = length
         assert variant_settings(config, "llama-1b") == settings
-        assert splits_folder(config, length, "runs/a") == folder
+        assert split_file(config, "test", length, "runs/a") == f"{folder}/test.parquet"
         read = {"train": f"{folder}/train.parquet", "valid": f"{folder}/valid.parquet"}
         assert training_splits(config, "llama-1b", "runs/a") == read
         config["variants"]["llama-1b"]["songs"] = "unpaired"

@@ -1,7 +1,6 @@
 """Scores of the music alone: against muspy's and music21's on real files, and by hand."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,8 @@ from libretto.scores.music import (
     music_scores,
     scores_by_name,
 )
-from libretto.scores.tempo import estimate_tempo, tempo_bin, tempo_matches
-from libretto.tokens.analysis import estimate_key, parse_key, same_key, tempo_fit
+from libretto.scores.tempo import tempo_matches
+from libretto.tokens.analysis import estimate_key, estimate_tempo, parse_key, same_key, tempo_bin
 from libretto.tokens.reference import midi_to_tokens_mido
 from libretto.tokens.vocab import DRUMS, DURATION_OFFSET, NOTE_OFFSET, PITCHES
 from tests.realmidi import FOLDER, midi_files
@@ -192,31 +191,3 @@ def test_the_distance_by_hand():
 def test_the_table_has_all_of_them():
     assert music.MUSIC_SCORES == MUSIC_SCORES
     assert {"key_match", "key_match_own_minus_others_p", "music_distance", "polyphony_high"} <= set(METRICS)
-
-
-def test_the_tempo_by_hand():
-    # Nine onsets, 25 ticks apart: sixteenths of 60, eighths of 120, quarters of 240.
-    eighths = tokens_of(*((25 * i, 10, 0, 60) for i in range(9)))
-    assert tempo_fit(eighths, 120) == tempo_fit(eighths, 240) == tempo_fit(eighths, 60) == pytest.approx(1)
-    # At 100, 25 ticks are 5/3 of a sixteenth: of the distances up to two beats, 75 alone is a whole number of them.
-    assert tempo_fit(eighths, 100) == 0
-    # At 120, 3, 28 and 53 ticks are 0.24 of a sixteenth after a whole number of them, 25 (twice) and 50 are whole ones.
-    late = tokens_of(*((onset, 10, 0, 60) for onset in (0, 25, 50, 53)))
-    assert tempo_fit(late, 120) == pytest.approx((3 + 3 * np.cos(2 * np.pi * 0.24)) / 6)
-    assert tempo_fit([], 120) == tempo_fit(eighths[:3], 120) == 0
-    crowd = tokens_of(*((i, 10, 0, 60) for i in range(300)))  # meets every tempo, and so none
-    assert tempo_fit(crowd, 120) < 0.05
-
-
-def test_real_songs_meet_their_own_tempo(real):
-    """MidiCaps' tempo of each; those whose ratio is near 1, 2, 4 or their inverses are not told apart."""
-    rows = map(json.loads, (FOLDER / "train.json").read_text().splitlines())
-    tempi = {Path(row["location"]).stem: row["tempo"] for row in rows}
-    pieces = {name: (tokens[:513], tempi[name]) for name, (tokens, _) in real.items() if name in tempi}
-    better = []
-    for tokens, own in pieces.values():
-        octaves = {other: abs(np.log2(other / own)) % 1 for _, other in pieces.values()}
-        others = [tempo_fit(tokens, other) for other, octave in octaves.items() if 0.03 < octave < 0.97]
-        better.append(np.mean([tempo_fit(tokens, own) > other for other in others]))
-    assert len(better) > 40
-    assert np.mean(better) > 0.8  # by chance, 0.5

@@ -53,10 +53,11 @@ def score(tmp_path, monkeypatch):
     (tmp_path / "copied.json").write_text(json.dumps({str(i): 0.0 for i in range(N)}))
 
     def run(**files):
-        inputs = {"tokens": "tokens.parquet", "ground_truth": "tokens.parquet", "pairs": "pairs.parquet"}
-        inputs |= {"list": "audio.csv", "copied": "copied.json", **files}
+        inputs = {"tokens": "tokens.parquet", "ground_truth": "tokens.parquet", "list": "audio.csv"}
+        inputs |= {"copied": "copied.json", **files}
+        paths = {name: str(tmp_path / path) for name, path in inputs.items()}
         job = SimpleNamespace(
-            input=InputFiles(fromdict={name: str(tmp_path / path) for name, path in inputs.items()}),
+            input=InputFiles(fromdict=paths | {"pairs": [str(tmp_path / "pairs.parquet")]}),
             output=OutputFiles(fromdict={name: str(tmp_path / name) for name in ("scores", "samples")}),
             params=Params(fromdict={"fad_embedding": "vggish", "fad_sub": {"draws": 2, "size": 3}, "seed": 0}),
             wildcards=Wildcards(fromdict={"system": "amt-t1.0"}),

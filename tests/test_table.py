@@ -183,11 +183,11 @@ def test_a_row_is_not_the_best_in_what_it_was_chosen_by(table):
     assert marked.set_index("system")["best_of"].to_dict() == dict.fromkeys(SYSTEMS, 1) | {chosen: 4}
     assert list(marked["system"][marked["instrument_f1_like_best"]]) == [second]
     text = to_markdown(marked, systems, clap=True, standins=False)
-    assert text.count("0.900 ‡ ") == 1
+    assert text.count("0.900 § ") == 1
     assert "0.800 † " in text
-    assert text.count("‡") == 2  # the score and the note
+    assert text.count("§") == 2  # the score and the note
     assert (
-        f"‡ marks scores by which the best of several samples for each description was kept (of 4 in {chosen})" in text
+        f"§ marks scores by which the best of several samples for each description was kept (of 4 in {chosen})" in text
     )
 
 

@@ -1,6 +1,6 @@
 """Pairs of text and music, tokens, splits (paper, section 5.2)."""
 
-from libretto.config.jobs import chunk_tokens, splits_folder
+from libretto.config.jobs import chunk_tokens, split_file
 
 HEX_DIGITS = list("0123456789abcdef")
 LENGTHS = {str(chunk_tokens(config, variant)) for variant in config["variants"]}
@@ -187,7 +187,7 @@ rule unpaired:
             "<run>/data/tokens/{hex}.parquet",
             hex=list(config["data"]["splits"]["valid"] + config["data"]["splits"]["test"]),
         ),
-        valid=lambda wildcards: splits_folder(config, int(wildcards.chunk_tokens), "<run>") + "/valid.parquet",
+        valid=lambda wildcards: split_file(config, "valid", int(wildcards.chunk_tokens), "<run>"),
     output:
         train="<run>/data/unpaired/{chunk_tokens}/train.parquet",
         valid="<run>/data/unpaired/{chunk_tokens}/valid.parquet",

@@ -6,7 +6,7 @@ from pathlib import Path
 from libretto.config.jobs import (
     chunk_tokens,
     command_options,
-    splits_folder,
+    split_file,
     training_models,
     training_splits,
     variant_settings,
@@ -94,8 +94,7 @@ rule validate:
         ),
         model=ancient("<run>/train/{variant}/model"),
         best="<run>/train/{variant}/best.json",
-        valid=lambda wildcards: splits_folder(config, chunk_tokens(config, wildcards.variant), "<run>")
-        + "/valid.parquet",
+        valid=lambda wildcards: split_file(config, "valid", chunk_tokens(config, wildcards.variant), "<run>"),
     output:
         scores="<run>/metrics/validation/{variant}.json",
     log:

@@ -22,18 +22,18 @@ def chunk_tokens(config: dict, variant: str) -> int:
     return config["variants"][variant].get("chunk_tokens", config["data"]["chunk_tokens"])
 
 
-def splits_folder(config: dict, length: int, run: str) -> str:
-    """Where the splits with chunks of `length` tokens are: on top for `data.chunk_tokens`, which all rows share."""
-    return f"{run}/data/splits" + ("" if length == config["data"]["chunk_tokens"] else f"/{length}")
+def split_file(config: dict, split: str, length: int, run: str) -> str:
+    """A split with chunks of `length` tokens: those of `data.chunk_tokens`, which all rows share, are on top."""
+    folder = f"{run}/data/splits" + ("" if length == config["data"]["chunk_tokens"] else f"/{length}")
+    return f"{folder}/{split}.parquet"
 
 
 def training_splits(config: dict, variant: str, run: str) -> dict[str, str]:
     """The files `train` and `valid` that a variant's training reads; arguments as in `training_models`."""
     length = chunk_tokens(config, variant)
-    folder = splits_folder(config, length, run)
     if config["variants"][variant].get("songs") == "unpaired":
-        folder = f"{run}/data/unpaired/{length}"
-    return {split: f"{folder}/{split}.parquet" for split in ("train", "valid")}
+        return {split: f"{run}/data/unpaired/{length}/{split}.parquet" for split in ("train", "valid")}
+    return {split: split_file(config, split, length, run) for split in ("train", "valid")}
 
 
 def training_models(config: dict, variant: str, run: str) -> dict[str, str]:

@@ -6,11 +6,12 @@ from itertools import islice
 from libretto.tokens.analysis import (
     described_instruments,
     estimate_key,
+    estimate_tempo,
     instruments_of,
     parse_key,
     precision_recall_f1,
     same_key,
-    tempo_fit,
+    tempo_bin,
     time_scores,
 )
 from libretto.tokens.reference import valid_events
@@ -22,8 +23,8 @@ def agreement(tokens: list[int], description: Mapping) -> tuple[bool, float]:
     """Whether a piece is music, and how well it agrees with its description; the larger, the better.
 
     Music is what is neither crowded nor short (`time_scores`) and has no more invalid events than valid ones. The
-    agreement is the sum of what the description allows to compare, each from 0 to 1: the instruments' F1, the key or
-    its relative, and `tempo_fit`.
+    agreement is the sum of what the description allows to compare, each from 0 to 1: the instruments' F1, whether the
+    key is that or its relative, and whether the tempo is in its bin.
 
     Args:
         tokens: the piece.
@@ -36,8 +37,8 @@ def agreement(tokens: list[int], description: Mapping) -> tuple[bool, float]:
         agreed += precision_recall_f1(instruments_of(tokens), wanted)[2]
     if key := parse_key(description["key"]):
         agreed += same_key(estimate_key(tokens), key)
-    if (description["tempo"] or 0) > 0:
-        agreed += tempo_fit(tokens, description["tempo"])
+    if description["tempo"]:
+        agreed += tempo_bin(estimate_tempo(tokens)) == tempo_bin(description["tempo"])
     return not crowded and not short and n_invalid <= len(events), agreed
 
 

@@ -17,8 +17,8 @@ ELSEWHERE = " ‡"
 CHOSEN = " §"
 LARGE = 100  # from here on a score is shown with one decimal: FAD's scale is that of its embedding
 LATEX = {
-    **{"&": "\\&", "%": "\\%", "_": "\\_", "—": "--", "±": "$\\pm$", "†": "$^\\dagger$", "‡": "$^\\ddagger$"},
-    **{"↓": "$\\downarrow$", "↑": "$\\uparrow$", "<": "$<$"},
+    **{"&": "\\&", "%": "\\%", "_": "\\_", "—": "--", "±": "$\\pm$", "<": "$<$"},
+    **{"†": "$^\\dagger$", "‡": "$^\\ddagger$", "§": "$^\\S$", "↓": "$\\downarrow$", "↑": "$\\uparrow$"},
 }
 NOT_MEASURED = "not measured"
 STANDINS_NOTE = (
@@ -178,7 +178,7 @@ def _chosen(table: pd.DataFrame) -> list[str]:
     rows = table[table["best_of"] > 1]
     names = ", ".join(f"of {n} in {name}" for name, n in zip(rows["system"], rows["best_of"], strict=True))
     return [
-        f"‡ marks scores by which the best of several samples for each description was kept ({names}): by its "
+        f"§ marks scores by which the best of several samples for each description was kept ({names}): by its "
         "instruments, key and tempo. They say what choosing adds; they are not compared with the best."
     ]
 

@@ -29,8 +29,8 @@ BETTER_HIGH = {
 
 # Scores by which the best of several candidates was kept.
 CHOSEN_BY = (
-    *("instrument_precision", "instrument_recall", "instrument_f1", "key_match"),
-    *("instrument_f1_own_minus_others", "key_match_own_minus_others"),
+    *("instrument_precision", "instrument_recall", "instrument_f1", "key_match", "tempo_match"),
+    *("instrument_f1_own_minus_others", "key_match_own_minus_others", "tempo_match_own_minus_others"),
 )
 
 # The names in metrics/{system}.json that every table has, in this order; further names of the files come after them.

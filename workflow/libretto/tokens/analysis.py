@@ -10,6 +10,13 @@ from libretto.tokens.vocab import DRUMS, PITCHES, TICKS_PER_SECOND
 
 CROWD = 64  # notes that begin at once; more are taken for a model whose time has stopped
 SHORT = 2 * TICKS_PER_SECOND  # ticks between the first and the last onset
+# Beats a minute between two bins: those between Grave, Largo, Adagio, Andante, Moderato, Allegro, Vivace, Presto and
+# Prestissimo.
+BINS = (40, 60, 70, 90, 110, 140, 160, 210)
+WINDOW = 8 * TICKS_PER_SECOND
+HOP = TICKS_PER_SECOND // 10
+FASTEST = 320  # beats a minute
+USUAL = 120
 TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 FLATS = {
     "Db": "C#",
@@ -103,18 +110,24 @@ def _as_major(key):
     return (tonic + 3) % 12 if mode == "minor" else tonic
 
 
-def tempo_fit(tokens: Sequence[int], tempo: float) -> float:
-    """How well the onsets lie on the sixteenths of a tempo, from 0 (by chance) to 1; as well on those of its double.
+def estimate_tempo(tokens: Sequence[int]) -> float | None:
+    """Beats a minute, from how many notes begin in each tick; None if all begin within two seconds.
 
-    The mean of cos(2 pi f d) over the distances d between onsets up to two beats apart, f being the sixteenths per
-    tick: the power of a Fourier tempogram (Grosche and Müller, 2011). Negative means, and no such onsets, are 0.
-
-    Args:
-        tokens: the piece.
-        tempo: beats per minute, above 0.
+    The autocorrelation of windows of 8 s, weighted towards 120 beats a minute (Ellis, 2007), as in
+    `librosa.feature.tempo`; written out because librosa imports for seconds and has a window for every tick.
     """
-    onsets = np.unique(valid_events(tokens)[0][:, 0])
-    beat = 60 * TICKS_PER_SECOND / tempo
-    distances = onsets[None, :] - onsets[:, None]
-    distances = distances[(distances > 0) & (distances <= 2 * beat)]
-    return max(0.0, float(np.cos(8 * np.pi * distances / beat).mean())) if len(distances) else 0.0
+    onsets = valid_events(tokens)[0][:, 0]
+    if not len(onsets) or np.ptp(onsets) < SHORT:
+        return None
+    counts = np.pad(np.bincount(onsets - onsets.min()).astype(float), WINDOW // 2, "linear_ramp")
+    windows = np.lib.stride_tricks.sliding_window_view(counts, WINDOW)[:-1:HOP] * np.hanning(WINDOW + 1)[:-1]
+    similarity = np.fft.irfft(np.abs(np.fft.rfft(windows, 2 * WINDOW)) ** 2)[:, :WINDOW]
+    mean = (similarity / np.maximum(similarity.max(1, keepdims=True), np.finfo(float).tiny)).mean(0)
+    lags = np.arange(60 * TICKS_PER_SECOND // FASTEST + 1, WINDOW)
+    tempos = 60 * TICKS_PER_SECOND / lags
+    return float(tempos[np.argmax(np.log1p(1e6 * mean[lags]) - np.log2(tempos / USUAL) ** 2 / 2)])
+
+
+def tempo_bin(tempo: float | None) -> int:
+    """The number of a tempo's bin, which includes its lower bound; -1 of no tempo."""
+    return -1 if tempo is None else int(np.searchsorted(BINS, tempo, side="right"))
