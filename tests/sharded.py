@@ -20,13 +20,14 @@ from libretto.training import variant as finetuning
 from tests.conftest import TEXT, variant_settings
 from tests.test_training import Interrupted, Kill, run
 
+RATES = {"projection_learning_rate": 2e-3}  # groups of parameters
 SETTINGS = {"shard": True, "max_steps": 6, "eval_steps": 2}
 
 
 def main(folder, amt, llama, train, valid):
     shares = {}
     for family, base in (("amt", amt), ("llama", llama)):
-        settings = variant_settings(family, **SETTINGS)
+        settings = variant_settings(family, **SETTINGS, **(RATES if family == "amt" else {}))
         songs = {name: load_split(path, str(folder / "cache")) for name, path in (("train", train), ("valid", valid))}
 
         def make(settings=settings, base=base):

@@ -44,7 +44,7 @@ def training(tmp_path):
         chunks = [[[AUTOREGRESS, *tokens_of(chunk)] for chunk in song] for song in songs]
         path = tmp_path / "train.parquet"
         pq.write_table(pa.table({"chunks": pa.array(chunks, pa.list_(pa.list_(pa.uint16())))}), path, row_group_size=3)
-        return str(path)
+        return [str(path)]
 
     return write
 

@@ -23,7 +23,8 @@ def make_card(config, **values):
     base = config["sources"]["models"]["llama-1b"]
     card = {
         **{"label": rows[0].label, "base": base, "licence": "llama3.2", "training": variant["training"]},
-        **{"text_vocab_size": 128_256, "init": "gaussian", "songs": "paired", "chunk_tokens": 1024, "standins": False},
+        **{"text_vocab_size": 128_256, "init": "gaussian", "songs": "paired", "stages": [], "chunk_tokens": 1024},
+        "standins": False,
         **{"best": {"step": 9000, "val_loss": 1.211, "val_loss_music": 0.7}, "instruction": "Compose it: "},
     }
     scores = scores_by_temperature(table, rows, clap=True)

@@ -135,14 +135,14 @@ def test_a_tar_and_parquet_are_read_as_a_folder_and_csv(tmp_path, mode):
     ("text", "message"),
     [
         ("", r"no column 'file'"),
-        ("file;caption\na.mid;One.\n", r"has no column 'file', but: file;caption; name it so"),
+        ("file;caption\na.mid;One.\n", r"has no column 'file', but: file;caption; rename it"),
         ("file,text\na.mid,One.\n", r"has no column 'caption', but: file, text"),
         ("file,caption\n", r"captions\.csv has no rows"),
-        ("file,caption\na.mid,One, by a duo.\n", r"row 1: more values than columns; put quotes around captions"),
-        ("file,caption\na.mid,One.\n,Two.\n", r"row 2: it names no file"),
-        ("file,caption,split\na.mid,One.,dev\n", r"row 1: the split 'dev' is unknown; write train, valid or test"),
-        ("file,caption,split\na.mid,One.\n", r"row 1: the split None is unknown"),
-        ("file,caption,tempo\na.mid,One.,fast\n", r"row 1: tempo is 'fast', not a number"),
+        ("file,caption\na.mid,One, by a duo.\n", r"row 0: more values than columns; put quotes around captions"),
+        ("file,caption\na.mid,One.\n,Two.\n", r"row 1: it names no file"),
+        ("file,caption,split\na.mid,One.,dev\n", r"row 0: the split 'dev' is unknown; write train, valid or test"),
+        ("file,caption,split\na.mid,One.\n", r"row 0: the split None is unknown"),
+        ("file,caption,tempo\na.mid,One.,fast\n", r"row 0: tempo is 'fast', not a number"),
         ('file,caption\n"a.mid,One.\n', r"is not CSV in UTF-8"),
         (b"file,caption\na.mid,caf\xe9\n", r"is not CSV in UTF-8"),
     ],
@@ -162,10 +162,10 @@ def test_what_is_wrong_with_a_parquet_table_is_said_in_one_line(tmp_path):
     with pytest.raises(InputError, match=r"captions\.parquet is not a Parquet table"):
         read_descriptions(table, ("file", "caption"))
     for name, value, message in [
-        ("file", 3, "row 1: it names no file"),
-        ("instrument_summary", [0, 128], r"row 1: instrument_summary is .*, not names"),
-        ("key", 3, "row 1: key is 3, not text"),
-        ("tempo", ["a"], r"row 1: tempo is \['a'\], not a number"),
+        ("file", 3, "row 0: it names no file"),
+        ("instrument_summary", [0, 128], r"row 0: instrument_summary is .*, not names"),
+        ("key", 3, "row 0: key is 3, not text"),
+        ("tempo", ["a"], r"row 0: tempo is \['a'\], not a number"),
     ]:
         pq.write_table(pa.Table.from_pylist([{"file": "a.mid", "caption": "One.", name: value}]), table)
         with pytest.raises(InputError, match=message):

@@ -205,7 +205,7 @@ def test_descriptions_in_place_of_the_test_sets_are_pairs_without_a_song(tmp_pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("caption,key\nA waltz.,\n ,A minor\n", r"prompts\.csv, row 2: it has no caption; write one"),
+        ("caption,key\nA waltz.,\n ,A minor\n", r"prompts\.csv, row 1: it has no caption; write one"),
         ("prompt\nA waltz.\n", r"prompts\.csv has no column 'caption', but: prompt"),
     ],
 )

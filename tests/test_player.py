@@ -75,7 +75,9 @@ def folder(tmp_path_factory, request):
     template = request.config.rootpath / "workflow/templates/index.html"
     page = render_template(template, run="test", prompts=prompts, extremes=[extremes], **values)
     (folder / "index.html").write_text(page)
-    page = render_template(template.with_name("extremes.html"), run="test", system=SYSTEMS[1], found=extremes)
+    page = render_template(
+        template.with_name("extremes.html"), run="test", system=SYSTEMS[1], found=extremes, banner=None
+    )
     (folder / extremes.file).write_text(page)
     own = [Prompt(prompt.number, None, prompt.text, [], [], prompt.samples) for prompt in prompts]
     template = template.with_name("compose.html")

@@ -225,7 +225,7 @@ def test_hosts_of_downloads_are_asked(config, tmp_path, monkeypatch):
 
 def test_a_preflight_depends_on_what_it_measures_alone(config):
     config |= {"preflight": {"quick": False, "steps": 20}}
-    config["variants"]["llama-3b"]["training"] |= {"gradient_checkpointing": False, "compile": True}
+    config["variants"]["llama-3b"]["training"] |= {"gradient_checkpointing": False, "compile": True, "shard": False}
     settings = preflight_training(config, "llama-3b"), preflight_sampling(config, systems(config)["llama-3b-t1.0"])
     config["variants"]["llama-3b"]["training"] |= {"learning_rate": 1.0, "max_steps": 7}
     assert settings == (

@@ -94,7 +94,7 @@ CHANGED_CODE = [
     (f"{LIBRARY}/models/amt.py", "", "CHANGED = 1\n", AMT),
     (f"{LIBRARY}/models/encoder.py", "", "CHANGED = 1\n", AMT),
     (f"{LIBRARY}/models/llama.py", "", "CHANGED = 1\n", LLAMA | sampled(7)),
-    (f"{LIBRARY}/training/trainer.py", "LOG_STEPS = 10", "LOG_STEPS = 11", TRAINED),
+    (f"{LIBRARY}/training/variant.py", "LOG_STEPS = 10", "LOG_STEPS = 11", TRAINED),
     (f"{LIBRARY}/training/validation.py", "BATCH = 16", "BATCH = 8", TRAINED),
     (f"{LIBRARY}/generation/sampling.py", "", "CHANGED = 1\n", sampled(9)),
     (f"{LIBRARY}/audio/render.py", "", "CHANGED = 1\n", RENDERED),

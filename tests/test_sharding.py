@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from libretto.models.batches import load_split
 from tests.checkout import ROOT
 from tests.conftest import variant_settings
-from tests.sharded import SETTINGS
+from tests.sharded import RATES, SETTINGS
 from tests.test_training import run, without_dropout
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def test_a_process_holds_half_of_the_model(sharded):
 
 def test_spread_over_two_processes_a_model_learns_as_on_one(family, sharded, make_tiny, splits, tmp_path):
     songs = {name: load_split(splits[name], str(tmp_path / "cache")) for name in ("train", "valid")}
-    settings = variant_settings(family, **SETTINGS)["training"]
+    settings = variant_settings(family, **SETTINGS, **(RATES if family == "amt" else {}))["training"]
     log = run(make_tiny(family), songs, settings, tmp_path / "one")
     state = json.loads((sharded / family / "undisturbed/checkpoint-6/trainer_state.json").read_text())
     losses = {entry["step"]: entry["eval_loss"] for entry in state["log_history"] if "eval_loss" in entry}

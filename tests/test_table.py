@@ -17,7 +17,7 @@ CONFIG = {
     "data": {"chunk_tokens": 1024},
     "unconditional": {"temperatures": [1.0]},
     "systems": {},
-    "sampling": {"best_of": 1},
+    "sampling": {"best_of": 1, "max_new_tokens": 1024},
     "variants": {
         "llama-1b": {"family": "llama", "base": "llama-1b", "init": "gaussian", "temperatures": [1.0]},
         "amt": {"family": "amt", "text_states": "last", "temperatures": [1, 1.3, 1.25]},
@@ -174,7 +174,7 @@ def test_a_row_is_not_the_best_in_what_it_was_chosen_by(table):
     names = [name for name, system in SYSTEMS.items() if system.is_sampled]
     chosen, second, third = names[:3]
     values = {chosen: 0.9, second: 0.8, third: 0.1}
-    table = table.assign(instrument_f1=table["system"].map(values), invalid_share=0.0)
+    table = table.assign(instrument_f1=table["system"].map(values), invalid_share=1 - table["system"].map(values))
     rows = [
         ("instrument_f1", *pair, 16, 0.5, 0.001, 0.01) for pair in ((chosen, second), (chosen, third), (second, third))
     ]
@@ -182,10 +182,11 @@ def test_a_row_is_not_the_best_in_what_it_was_chosen_by(table):
     marked = mark_like_best(table, pd.DataFrame(rows, columns=COLUMNS), systems)
     assert marked.set_index("system")["best_of"].to_dict() == dict.fromkeys(SYSTEMS, 1) | {chosen: 4}
     assert list(marked["system"][marked["instrument_f1_like_best"]]) == [second]
+    assert list(marked["system"][marked["invalid_share_like_best"]]) == [second]
     text = to_markdown(marked, systems, clap=True, standins=False)
     assert text.count("0.900 § ") == 1
     assert "0.800 † " in text
-    assert text.count("§") == 2  # the score and the note
+    assert text.count("§") == 3  # two scores and the note
     assert (
         f"§ marks scores by which the best of several samples for each description was kept (of 4 in {chosen})" in text
     )

@@ -231,17 +231,18 @@ def test_a_loss_that_is_no_number_ends_a_search_and_fails_a_training(make_tiny, 
 def test_only_a_better_model_replaces_the_best(make_tiny, tmp_path):
     model = make_tiny("amt").model
     for step, loss in enumerate([3.0, 2.0, 2.0, 2.5]):
-        result.keep_if_best(model, tmp_path, {"step": step, "val_loss": loss})
+        if result.is_better(tmp_path, scores := {"step": step, "val_loss": loss}):
+            result.keep(model, tmp_path, scores)
     assert [path.name for path in tmp_path.iterdir()] == ["best-1-2.0"]
 
 
 def test_a_step_that_is_evaluated_again_may_be_better(make_tiny, tmp_path):
     """As after a resume, on hardware whose sums differ from time to time."""
     model = make_tiny("amt").model
-    result.keep_if_best(model, tmp_path, {"step": 2, "val_loss": 2.0})
+    result.keep(model, tmp_path, {"step": 2, "val_loss": 2.0})
     with torch.no_grad():
         model.lm_head.weight.add_(1)
-    result.keep_if_best(model, tmp_path, {"step": 2, "val_loss": 1.9})
+    result.keep(model, tmp_path, {"step": 2, "val_loss": 1.9})
     (best,) = tmp_path.iterdir()
     assert result.read_scores(best) == {"step": 2, "val_loss": 1.9}
     assert torch.equal(type(model).from_pretrained(best).lm_head.weight, model.lm_head.weight)
@@ -249,7 +250,7 @@ def test_a_step_that_is_evaluated_again_may_be_better(make_tiny, tmp_path):
 
 def test_a_previous_best_whose_removal_was_cut_off_is_passed_over(make_tiny, tmp_path):
     model = make_tiny("amt").model
-    result.keep_if_best(model, tmp_path, {"step": 1, "val_loss": 2.0})
+    result.keep(model, tmp_path, {"step": 1, "val_loss": 2.0})
     (tmp_path / "best-0-3.0").mkdir()
     assert result.best_model(tmp_path).name == "best-1-2.0"
 
@@ -794,13 +795,13 @@ def test_a_second_stage_starts_from_the_best_model_of_the_first(
     first, second = tmp_path / "first", tmp_path / "second"
     train_variant({"variant": settings, "text": TEXT, "seed": 0}, *files, base, llama_folder, None, first, 0, False)
     kept = result.best_model(first)
-    started = []
+    started, train = [], finetuning.train
 
     def note_the_start(variant, *arguments):
         started.append(weights(variant))
-        return trainer.train(variant, *arguments)
+        return train(variant, *arguments)
 
-    monkeypatch.setattr("libretto.training.variant.train", note_the_start)
+    monkeypatch.setattr(finetuning, "train", note_the_start)
     settings = {key: value for key, value in settings.items() if key != "init"} | {"start": "music"}
     log = train_variant(
         {"variant": settings, "text": TEXT, "seed": 1}, *files, str(kept), llama_folder, None, second, 0, False

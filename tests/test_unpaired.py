@@ -11,7 +11,7 @@ from libretto.tables import CHUNKS, DROPPED, MIDI, TOKENS, dropped_row, read_row
 from tests.checkout import ROOT
 from tests.realmidi import manifest, midi_files
 
-CAPTIONED, HELD_OUT, REFUSED = "0" * 32, "1" * 32, "2" * 32
+CAPTIONED, HELD_OUT, REFUSED, EMPTY = ("0" * 32, "1" * 32, "2" * 32, "4" * 32)
 
 
 @pytest.fixture
@@ -20,27 +20,29 @@ def unpaired(tmp_path, monkeypatch):
     monkeypatch.setattr("libretto.job.start_job", lambda job: None)
 
     def run(songs, held_out):
-        names = ("midi", "unpaired", "held_out", "valid", "train_out", "valid_out", "dropped")
+        names = ("midi", "unpaired", "tokens", "valid", "train_out", "valid_out", "dropped")
         paths = {name: str(tmp_path / f"{name}.parquet") for name in names}
         write_table(
             paths["midi"], MIDI, [{"lmd_id": name, "member": name, "midi": midi} for name, midi in songs.items()]
         )
         losses = [dropped_row("pair", "no-midicaps-row", name, name) for name in songs if name != CAPTIONED]
         losses += [
-            dropped_row("pair", "no-caption", "e" * 32, "an id of another split", 0),
+            dropped_row("pair", "no-midicaps-row", "e" * 32, "an id of another split", 0),
+            dropped_row("pair", "no-caption", EMPTY, EMPTY, 2),
             dropped_row("pair", "no-midi", "3" * 32, None, 1),
             dropped_row("shard", "size", REFUSED, "refused"),
         ]
         write_table(paths["unpaired"], DROPPED, losses)
         columns = {"row": 0, "end_time": 0, "instruments": [], "midi_sha256": "", "tokens": np.zeros(0, np.int32)}
         row = {"lmd_id": "f" * 32, "split": "test", "caption": "A waltz.", "n_events": 0, "tokens_sha256": held_out}
-        write_table(paths["held_out"], TOKENS, [columns | row])
+        train = {"split": "train", "tokens_sha256": manifest().get(next(iter(songs)), {}).get("tokens_sha256", "")}
+        write_table(paths["tokens"], TOKENS, [columns | row, columns | row | train])
         chunk = np.array([55026, 0, 10010, 11060], np.uint16)
         write_table(paths["valid"], CHUNKS, [{"lmd_id": "e" * 32, "caption": "A march.", "chunks": [chunk]}])
         snakemake = SimpleNamespace(
             input=SimpleNamespace(
                 **{name: paths[name] for name in ("unpaired", "valid")},
-                **{name: [paths[name]] for name in ("midi", "held_out")},
+                **{name: [paths[name]] for name in ("midi", "tokens")},
             ),
             output=SimpleNamespace(train=paths["train_out"], valid=paths["valid_out"], dropped=paths["dropped"]),
             params=SimpleNamespace(chunk_tokens=190, long_chunks="drop"),

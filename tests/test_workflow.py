@@ -115,7 +115,7 @@ def test_rules_state_log_benchmark_and_the_hash_of_their_code():
         if script := re.search(r'"\.\./scripts/(\S+)"', text):
             assert re.search(rf'code=(lambda wildcards: )?code\(\s*"{re.escape(script[1])}"', text), name
         elif "    params:" in text or "    shell:" in text:  # or else it has those of the rule that it uses
-            assert re.search(r'code=(lambda wildcards: )?code\("\S+\.py"', text), name
+            assert re.search(r'code=(lambda wildcards: )?code\(\s*"\S+\.py"', text), name
             assert ("    shell:" in text) == ("shell:\n        TRAIN_COMMAND" in text), name  # which its code counts
 
 

@@ -1,5 +1,7 @@
 """Your own prompts: what every variant makes of them, `snakemake compose --config 'prompts=["a calm waltz"]'`."""
 
+from dataclasses import replace
+
 from libretto.config.jobs import composed_prompts
 
 COMPOSERS = [name for name, system in SYSTEMS.items() if system.variant is not None]
@@ -55,7 +57,9 @@ use rule generate as compose_generate with:
         temperature=lambda wildcards: SYSTEMS[wildcards.system].temperature,
         seed=config["seed"],
         batches=lambda wildcards: f"results/{config['run']}/compose/batches/{wildcards.system}",
-        code=lambda wildcards: code("generate.py", unused=unused_in_generation(SYSTEMS[wildcards.system])),
+        code=lambda wildcards: code(
+            "generate.py", unused=unused_in_generation(replace(SYSTEMS[wildcards.system], best_of=1))
+        ),
     message:
         "Composing with {wildcards.system}"
 

@@ -183,10 +183,7 @@ rule unpaired:
     input:
         midi=expand("<run>/data/midi/{hex}.parquet", hex=list(config["data"]["splits"]["train"])),
         unpaired="<run>/data/unpaired.parquet",
-        held_out=expand(
-            "<run>/data/tokens/{hex}.parquet",
-            hex=list(config["data"]["splits"]["valid"] + config["data"]["splits"]["test"]),
-        ),
+        tokens=expand("<run>/data/tokens/{hex}.parquet", hex=HEX_DIGITS),
         valid=lambda wildcards: split_file(config, "valid", int(wildcards.chunk_tokens), "<run>"),
     output:
         train="<run>/data/unpaired/{chunk_tokens}/train.parquet",
@@ -231,6 +228,7 @@ rule test_prompts:
         runtime=10,
     params:
         contents=source_contents("test_prompts"),
+        n=config["sampling"]["n"],
         code=code("test_prompts.py"),
     message:
         "Descriptions in place of the test set's"

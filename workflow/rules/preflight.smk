@@ -1,12 +1,15 @@
 """Before days of GPU time, minutes of it: `snakemake preflight` says what a run will take and what would stop it."""
 
 from libretto.config.jobs import preflight_models, preflight_sampling, preflight_training, used_sources
+from libretto.config.systems import sampling_settings
 from libretto.config.sources import download_urls, source_problems, unreachable_hosts
 from libretto.disk import free_bytes
 
-# Speed does not depend on the temperature: one system of each model.
+# Speed does not depend on the temperature: one system of each model and length.
 MEASURED = {
-    system.variant: name for name, system in reversed(SYSTEMS.items()) if name in GENERATED and not system.checkpoint
+    (system.variant, sampling_settings(config, system)["max_new_tokens"]): name
+    for name, system in reversed(SYSTEMS.items())
+    if name in GENERATED and not system.checkpoint
 }
 
 EMBEDDED = {"fad": FAD_EMBEDDING} | ({"clap": "clap"} if config["metrics"]["clap"] else {})

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from libretto.config.jobs import chunk_tokens, published_base
+from libretto.config.jobs import chunk_tokens, published_base, stages
 
 TEMPLATES = "workflow/templates"
 PAGE_TEMPLATES = [
@@ -26,7 +26,8 @@ FIGURES = {
     "scores": "Each measured score of every system, of this run and of the paper; bars are standard errors of the mean. "
     "The validation losses of the two families are over different tokens.",
     "correlations": "The paper suspects that CLAP and FAD follow the instruments more than the music (section 6.1). How "
-    "they go with both over the samples of a system; bars are 95 % intervals.",
+    "they go with instrument F1, and CLAP with degeneracy (crowded or short), over the samples of a system; bars are 95 % "
+    "intervals. FAD per sample also falls with a sample's length.",
 }
 if WEIGHTED:
     FIGURES["layer_weights"] = (
@@ -119,6 +120,10 @@ rule model_card:
         training=lambda wildcards: config["variants"][wildcards.variant]["training"],
         init=lambda wildcards: config["variants"][wildcards.variant].get("init"),
         songs=lambda wildcards: config["variants"][wildcards.variant]["songs"],
+        stages=lambda wildcards: [
+            {"name": name, "songs": config["variants"][name]["songs"]} | config["variants"][name]["training"]
+            for name in stages(config, wildcards.variant)[:-1]
+        ],
         instruction=config["text"]["instruction"],
         chunk_tokens=lambda wildcards: chunk_tokens(config, wildcards.variant),
         clap=config["metrics"]["clap"],

@@ -1,6 +1,6 @@
 """Section 5.3: the scores of every system."""
 
-from libretto.config.jobs import scored_files
+from libretto.config.jobs import scored_files, trained_on
 from libretto.config.systems import GROUND_TRUTH
 
 
@@ -39,7 +39,7 @@ rule control_samples:
 rule copied:
     input:
         tokens="<run>/samples/{system}/tokens.parquet",
-        train="<run>/data/splits/train.parquet",
+        train=lambda wildcards: trained_on(config, SYSTEMS[wildcards.system], "<run>"),
     output:
         shares="<run>/metrics/copied/{system}.json",
     log:

@@ -9,5 +9,5 @@ from libretto.tables import read_rows
 
 start_job(snakemake)
 samples = list(read_rows(snakemake.input.tokens, ["index", "tokens"]))
-shares = copied_shares(samples, snakemake.input.train)
+shares = copied_shares(samples, list(snakemake.input.train))
 Path(snakemake.output.shares).write_text(json.dumps(shares, indent=1) + "\n")

@@ -7,7 +7,7 @@ import pandas as pd
 from libretto.config.systems import System
 from libretto.job import start_job
 from libretto.report.listening import add_music, by_sample, choose_samples, find_extremes, read_music
-from libretto.report.presentation import follows_instruments, page_values
+from libretto.report.presentation import STANDINS_NOTE, follows_instruments, page_values
 from libretto.report.templates import render_template
 
 start_job(snakemake)
@@ -24,10 +24,10 @@ for prompt, places in choose_samples(samples, pairs, systems, params.prompts):
     add_music(prompt, places, systems, music, media, scores)
     prompts.append(prompt)
 
-extremes = []
+extremes, banner = [], STANDINS_NOTE if params.standins else None
 for system, path in zip(systems, map(Path, snakemake.output.extremes), strict=True):
     found = find_extremes(system, music[system.name], pairs, media, scores)
-    path.write_text(render_template(files.extremes, run=params.run, system=system, found=found))
+    path.write_text(render_template(files.extremes, run=params.run, system=system, found=found, banner=banner))
     if found:
         extremes.append(found)
 

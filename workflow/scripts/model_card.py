@@ -23,6 +23,6 @@ card = render_template(
     text_vocab_size=folded["vocab_size"] - EMBEDDING_ROWS,
     best=json.loads(Path(files.best).read_text()),
     scores=scores_by_temperature(pd.read_csv(files.table), systems, params.clap),
-    **{key: params[key] for key in ("training", "init", "songs", "instruction", "chunk_tokens", "standins")},
+    **{key: params[key] for key in ("training", "init", "songs", "stages", "instruction", "chunk_tokens", "standins")},
 )
 Path(snakemake.output.card).write_text(card)

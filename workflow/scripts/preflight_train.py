@@ -32,6 +32,9 @@ def measure():
 if folder.exists():  # a killed job's
     remove(folder)
 folder.mkdir(parents=True)
-figures = or_problem(measure, "lower training.micro_batch_size, or set training.gradient_checkpointing: true")
+advice = "lower training.micro_batch_size, or set training.gradient_checkpointing: true"
+if settings["variant"]["training"]["shard"]:
+    advice = "it was measured on one GPU; spread over several by shard: true, it takes less (docs/training.md)"
+figures = or_problem(measure, advice)
 remove(folder)
 Path(snakemake.output.figures).write_text(json.dumps({**describe_device(), **figures}, indent=1) + "\n")

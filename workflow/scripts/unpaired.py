@@ -16,7 +16,8 @@ from libretto.tables import CHUNKS, DROPPED, TableWriter, dropped_row, read_rows
 
 def main(files, params, output):
     members = uncaptioned(read_rows(files.unpaired))
-    held_out = {song["tokens_sha256"] for path in files.held_out for song in read_rows(path, ["tokens_sha256"])}
+    songs = (song for path in files.tokens for song in read_rows(path, ["split", "tokens_sha256"]))
+    held_out = {song["tokens_sha256"] for song in songs if song["split"] != "train"}
     n_songs = 0
     with (
         written_whole(output.train, output.valid, output.dropped) as (train_part, valid_part, dropped_part),

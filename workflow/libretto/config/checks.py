@@ -138,6 +138,8 @@ def check_consistency(config: dict) -> None:
                 rows[f"systems.{row}"] = entry.get("sampling", {})
         for row, own in rows.items():
             bounds[f"{row}.sampling.max_new_tokens"] = own.get("max_new_tokens", 0), key, chunk_tokens(config, name)
+    own = config["unconditional"].get("sampling", {}).get("max_new_tokens", 0)
+    bounds["unconditional.sampling.max_new_tokens"] = own, "data.chunk_tokens", data["chunk_tokens"]
     for key, (value, bound, most) in bounds.items():
         if value > most:
             raise InputError(f"config, {key}: {value} is more than {bound}, {most}; lower it, or raise {bound}")

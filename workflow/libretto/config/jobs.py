@@ -36,6 +36,21 @@ def training_splits(config: dict, variant: str, run: str) -> dict[str, str]:
     return {split: split_file(config, split, length, run) for split in ("train", "valid")}
 
 
+def stages(config: dict, variant: str) -> list[str]:
+    """A variant, before it the one from which its training starts, and so on; in the order of the trainings."""
+    names = [variant]
+    while start := config["variants"][names[0]].get("start"):
+        names.insert(0, start)
+    return names
+
+
+def trained_on(config: dict, system: System, run: str) -> list[str]:
+    """The training splits that a system's model has read; for other systems, the songs with a caption."""
+    if system.variant is None:
+        return [split_file(config, "train", config["data"]["chunk_tokens"], run)]
+    return list(dict.fromkeys(training_splits(config, name, run)["train"] for name in stages(config, system.variant)))
+
+
 def training_models(config: dict, variant: str, run: str) -> dict[str, str]:
     """The models that a variant's training reads: `base`, `text_model` and, for `init: amt`, `init_from`.
 
@@ -152,7 +167,7 @@ def preflight_training(config: dict, variant: str) -> dict:
     """
     quick, settings = config["preflight"]["quick"], config["variants"][variant]
     kind = {key: settings[key] for key in ("family", "text_states", "adapter", "freeze") if key in settings}
-    keys = ("batch_size", "micro_batch_size", "precision", "gradient_checkpointing", "compile")
+    keys = ("batch_size", "micro_batch_size", "precision", "gradient_checkpointing", "compile", "shard")
     training = {key: settings["training"][key] for key in keys}
     return {
         "variant": kind | {"training": training | ({"batch_size": 1, "micro_batch_size": 1} if quick else {})},

@@ -31,6 +31,7 @@ class System:
         sampling: what it has instead of its variant's section `sampling`.
         checkpoint: the config's name of the trained model that it samples; None for others.
         best_of: of how many candidates for a description the best one is kept.
+        has_own_length: whether its pieces are longer or shorter than the others': its scores cannot be compared.
     """
 
     name: str
@@ -42,6 +43,7 @@ class System:
     sampling: Mapping = field(default_factory=dict, hash=False)
     checkpoint: str | None = None
     best_of: int = 1
+    has_own_length: bool = False
 
     @property
     def is_sampled(self) -> bool:
@@ -108,7 +110,9 @@ def sampling_settings(config: dict, system: System) -> dict:
 def _with_candidates(system: System, config: dict) -> System:
     if system.temperature is None:
         return system
-    return replace(system, best_of=sampling_settings(config, system)["best_of"])
+    own = sampling_settings(config, system)
+    length = config["sampling"]["max_new_tokens"]
+    return replace(system, best_of=own["best_of"], has_own_length=own["max_new_tokens"] != length)
 
 
 def _further(name: str, entry: dict, config: dict) -> System:

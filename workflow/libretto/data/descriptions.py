@@ -21,8 +21,8 @@ def read_descriptions(table: str | Path, required: Sequence[str]) -> list[dict]:
         required: columns that it must have.
 
     Returns:
-        For each row what the table has of `file`, `caption`, `split` and MidiCaps' `FEATURES`; these in their types. In
-        a CSV, commas separate the entries of lists.
+        For each row, counted from 0, what the table has of `file`, `caption`, `split` and MidiCaps' `FEATURES`; these
+        in their types. In a CSV, commas separate the entries of lists.
 
     Raises:
         InputError: the table cannot be read, lacks a column, or has no rows; or says which row is wrong.
@@ -30,10 +30,10 @@ def read_descriptions(table: str | Path, required: Sequence[str]) -> list[dict]:
     read = _read_parquet if str(table).endswith(".parquet") else _read_csv
     columns, rows = read(table)
     if missing := [name for name in required if name not in columns]:
-        raise InputError(f"{table} has no column '{missing[0]}', but: {', '.join(columns)}; name it so")
+        raise InputError(f"{table} has no column '{missing[0]}', but: {', '.join(columns) or 'none'}; rename it")
     if not rows:
-        raise InputError(f"{table} has no rows; write a description into each")
-    return [_read_row(row, f"{table}, row {number}") for number, row in enumerate(rows, 1)]
+        raise InputError(f"{table} has no rows; add one for each description")
+    return [_read_row(row, f"{table}, row {number}") for number, row in enumerate(rows)]
 
 
 def _read_csv(path: str | Path) -> tuple[list[str], list[dict]]:
@@ -66,6 +66,8 @@ def _feature(value, kind: pa.DataType, where: str):
         return None
     try:
         if pa.types.is_list(kind):
+            if isinstance(value, str) and value.lstrip().startswith("["):
+                raise InputError(f"{where} is {value!r}; write the names alone, with commas between them")
             entries = value.split(",") if isinstance(value, str) else value
             return [entry.strip() for entry in entries if entry.strip()]
         return float(value) if pa.types.is_integer(kind) else value.strip()

@@ -39,7 +39,7 @@ def pack_corpus(midi: str | Path, table: str | Path, archive: str | Path, captio
         InputError: the tar or the table cannot be read, a row is wrong, or no description has its file.
     """
     described = read_descriptions(table, ("file", "caption"))
-    rows = [_checked(row, f"{table}, row {number}") for number, row in enumerate(described, 1)]
+    rows = [_checked(row, f"{table}, row {number}") for number, row in enumerate(described)]
     members: dict[str, str] = {}
     with (
         gzip.GzipFile(archive, "wb", mtime=0) as zipped,

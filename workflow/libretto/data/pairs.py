@@ -121,7 +121,7 @@ def describe_prompts(rows: Iterable[dict], table: str | Path) -> Iterator[dict]:
     for number, row in enumerate(rows):
         caption = _caption(row)
         if not caption:
-            raise InputError(f"{table}, row {number + 1}: it has no caption; write one, or remove the row")
+            raise InputError(f"{table}, row {number}: it has no caption; write one, or remove the row")
         prompt = {"lmd_id": f"prompt-{number:04d}", "split": "test", "caption": caption, "member": None, "row": number}
         yield prompt | _features(row)
 

@@ -7,16 +7,14 @@ import numpy as np
 from libretto.data.splits import chunk_song
 from libretto.data.tokenization import tokenize_song
 
-WITHOUT_CAPTION = ("no-midicaps-row", "no-caption")  # as `pair` calls them
-
 
 def uncaptioned(dropped: Iterable[dict]) -> dict[str, str]:
-    """The songs without a caption: their `member` by `lmd_id`.
+    """The songs that the captions do not name: their `member` by `lmd_id`.
 
     Args:
         dropped: rows of `data/unpaired.parquet`.
     """
-    return {row["lmd_id"]: row["member"] for row in dropped if row["reason"] in WITHOUT_CAPTION}
+    return {row["lmd_id"]: row["member"] for row in dropped if row["reason"] == "no-midicaps-row"}
 
 
 def unpaired_chunks(

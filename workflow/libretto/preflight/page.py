@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 
 import tabulate
 
-from libretto.config.systems import System
+from libretto.config.systems import System, sampling_settings
 
 SECONDS_PER_HOUR = 3600
 CHECKPOINTS = 3  # of a training on disk at once: two are kept while the third is written
 
 
-def project(config: Mapping, figures: Mapping[str, Mapping], systems: Iterable[System]) -> list[dict]:
+def project(config: dict, figures: Mapping[str, Mapping], systems: Iterable[System]) -> list[dict]:
     """Hours of every rule that a GPU works for, from what was measured.
 
     Args:
@@ -42,10 +42,11 @@ def project(config: Mapping, figures: Mapping[str, Mapping], systems: Iterable[S
                 "speed": f"{measured['songs_per_s']:.1f} songs/s",
             }
         rows += [row, validation]
-    first: dict[str | None, str] = {}
+    first: dict[tuple[str | None, int], str] = {}
     sampling = config["sampling"]
     for system in systems:
-        measured = figures[f"generate/{first.setdefault(system.variant, system.name)}"]
+        model = system.variant, sampling_settings(config, system)["max_new_tokens"]
+        measured = figures[f"generate/{first.setdefault(model, system.name)}"]
         row = {
             "rule": "generate",
             "item": system.name,

@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from libretto.config.sweep import SweepPoint
 from libretto.config.systems import System
 from libretto.report.presentation import Score, row_name, scores
-from libretto.scores.correlation import POOLED
+from libretto.scores.correlation import AGAINST, POOLED, TITLES
 
 INK = "#1c1d1f"  # of text and lines; an SVG has the colour of the text around it instead
 BOTH = "#767676"  # of an SVG that stands alone: a contrast of 4.5 to white and to black
@@ -204,7 +204,7 @@ def plot_scores(table: pd.DataFrame, systems: Sequence[System], families: Mappin
 
 
 def plot_correlations(rows: pd.DataFrame, systems: Sequence[System]) -> Figure:
-    """Spearman's ρ of CLAP, and of FAD per sample, with instrument F1 and degeneracy: a panel each, a line per system.
+    """Spearman's ρ of CLAP, and of FAD per sample, with what they are compared with: a panel each, a line per system.
 
     Args:
         rows: of `libretto.scores.correlation.correlations`.
@@ -212,21 +212,19 @@ def plot_correlations(rows: pd.DataFrame, systems: Sequence[System]) -> Figure:
     """
     labels = {system.name: row_name(system) for system in systems} | {POOLED: "all of them"}
     heights = dict(zip(labels, range(len(labels))[::-1], strict=True))
-    titles = {"clap": "CLAP", "fad_per_sample": "FAD per sample"}
-    series = {"instrument_f1": ("instrument F1", 0.15), "degenerate": ("degenerate (crowded or short)", -0.15)}
-    shown = [score for score in titles if score in {*rows["score"]}]
+    shown = [score for score in TITLES if score in {*rows["score"]}]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.2 + 3.2 * max(1, len(shown)), 1.3 + 0.32 * len(labels)), layout="constrained")
         panels = np.atleast_1d(figure.subplots(1, max(1, len(shown)), sharey=True))
         for axes, score in zip(panels, shown, strict=False):
-            for i, (against, (label, offset)) in enumerate(series.items()):
+            for i, (against, label) in enumerate(AGAINST.items()):
                 own = rows[(rows["score"] == score) & (rows["against"] == against)].dropna(subset="rho")
                 errors = np.abs(own[["low", "high"]].to_numpy(float).T - own["rho"].to_numpy(float))
-                places = own["system"].map(heights) + offset
+                places = own["system"].map(heights) + 0.15 - 0.3 * i
                 style = {"color": COLOURS[i], "fmt": MARKS[i], "markersize": 4, "capsize": 2}
                 axes.errorbar(own["rho"], places, xerr=errors, label=label, **style)
             axes.axvline(0, color=INK, linewidth=0.9)
-            axes.set_title(titles[score], loc="left")
+            axes.set_title(TITLES[score], loc="left")
             axes.set_xlabel("Spearman's ρ over samples")
             axes.set_xlim(-1, 1)
             axes.set_xticks([-1, -0.5, 0, 0.5, 1])

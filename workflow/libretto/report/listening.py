@@ -117,7 +117,13 @@ class Prompt:
         names |= {phrase.lower(): name for phrase, name in self.phrases.items()}
         if not names:
             return [(self.text, None)]
-        pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        # The A of a key is no article, as in "a minor role".
+        patterns = {
+            phrase.lower(): f"(?-i:{phrase[0]}){re.escape(phrase[1:])}"
+            for phrase, name in self.phrases.items()
+            if name == "Key"
+        }
+        pattern = "|".join(patterns.get(name, re.escape(name)) for name in sorted(names, key=len, reverse=True))
         pieces = re.split(rf"\b({pattern})(?=s?\b)", self.text, flags=re.IGNORECASE)
         return [(piece, names.get(piece.lower())) for piece in pieces if piece]
 

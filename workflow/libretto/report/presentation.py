@@ -9,7 +9,7 @@ import tabulate
 from libretto.config.embeddings import PAPER_EMBEDDING
 from libretto.config.systems import System
 from libretto.report.table import CHOSEN_BY, embedding_of
-from libretto.scores.correlation import POOLED
+from libretto.scores.correlation import AGAINST, POOLED, TITLES
 
 DASH = "—"
 LIKE_BEST = " †"
@@ -163,8 +163,9 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         *_floors(table),
         "Copied is the share of notes in runs of 48 that a training song has too, note for note.",
         "Key is the share of samples in the description's key, or its relative; tempo the share of those whose onsets "
-        "have a tempo in its bin. Music, distance is how far duration, density, polyphony, pitch-class entropy and "
-        "scale consistency are from the ground truth's, in its standard deviations.",
+        "have a tempo in its bin, by an estimate that is right for about half of real songs.",
+        "Music, distance is how far duration, density, polyphony, pitch-class entropy and scale consistency are from "
+        "the ground truth's, in its standard deviations.",
         "Instrument (instr.) precision, recall and F1 compare what sounds with a description's instruments. A "
         "description names five at most, so music with more cannot reach a precision of 1.",
     ]
@@ -179,7 +180,8 @@ def _chosen(table: pd.DataFrame) -> list[str]:
     names = ", ".join(f"of {n} in {name}" for name, n in zip(rows["system"], rows["best_of"], strict=True))
     return [
         f"§ marks scores by which the best of several samples for each description was kept ({names}): by its "
-        "instruments, key and tempo. They say what choosing adds; they are not compared with the best."
+        "instruments, key and tempo, and that it is not crowded, short or mostly invalid. They say what choosing adds; "
+        "they are not compared with the best."
     ]
 
 
@@ -206,20 +208,19 @@ def follows_instruments(rows: pd.DataFrame, clap: bool) -> str:
         clap: the config's `metrics.clap`.
     """
     pooled = rows[rows["system"] == POOLED]
-    titles = {"clap": "CLAP", "fad_per_sample": "FAD per sample"}
     parts = [
-        f"{titles[score]} {' and '.join(_tie(row) for row in own.to_dict('records'))}"
+        f"{TITLES[str(score)]} {' and '.join(_tie(row) for row in own.to_dict('records'))}"
         for score, own in pooled.groupby("score", sort=False)
     ]
-    if not clap:
-        parts.append("CLAP was not measured")
-    return f"Over the samples of all sampled systems, {'; '.join(parts)}."
+    found = "; ".join(parts) or "neither was measured"
+    unmeasured = "" if clap or not parts else " CLAP was not measured."
+    return f"Over the samples of all sampled systems, {found}.{unmeasured}"
 
 
 def _tie(row: Mapping) -> str:
-    what = {"instrument_f1": "instrument F1", "degenerate": "degeneracy"}[row["against"]]
+    what = AGAINST[row["against"]]
     if pd.isna(row["rho"]):
-        return f"cannot be compared with {what}, as one of them is the same in all {row['n']}"
+        return f"cannot be compared with {what}, as too few of {row['n']} samples differ"
     words = "shows no tie to" if row["low"] <= 0 <= row["high"] else ("rises with" if row["rho"] > 0 else "falls with")
     return f"{words} {what} (ρ {row['rho']:.2f}, 95 % {row['low']:.2f} to {row['high']:.2f}, n {row['n']})"
 
@@ -369,7 +370,7 @@ def _with_elsewhere(values: Mapping) -> list[tuple[str, list[dict]]]:
 def to_latex(
     table: pd.DataFrame, systems: Iterable[System], clap: bool, standins: bool, elsewhere: Iterable[Mapping] = ()
 ) -> str:
-    """The paper's scores as a LaTeX table with booktabs, and a comment that says what the table is of."""
+    """The paper's scores as a LaTeX table with booktabs, and comments that say what the table is of."""
     values = page_values(table, systems, clap, standins, elsewhere)
     headings = ["", "Temp.", *(text for score in values["main_columns"] for text in (score.heading, "paper"))]
     lines = []
@@ -378,7 +379,8 @@ def to_latex(
         lines += [[row["label"], row["temperature"], *(t for pair in row["scores"] for t in pair)] for row in rows]
     frame = pd.DataFrame([list(map(_latex, line)) for line in lines], columns=list(map(_latex, headings)))
     text = frame.to_latex(index=False, escape=False, column_format="ll" + "r" * (len(headings) - 2))
-    return f"% {values['notes'][0]}\n" + text
+    comments = [values["notes"][0], *(note for note in values["notes"][1:] if note[0] in "†‡§")]
+    return "".join(f"% {_latex(note)}\n" for note in comments) + text
 
 
 def _latex(text: str) -> str:

@@ -29,6 +29,7 @@ BETTER_HIGH = {
 
 # Scores by which the best of several candidates was kept.
 CHOSEN_BY = (
+    *("invalid_share", "crowded_share", "short_share"),
     *("instrument_precision", "instrument_recall", "instrument_f1", "key_match", "tempo_match"),
     *("instrument_f1_own_minus_others", "key_match_own_minus_others", "tempo_match_own_minus_others"),
 )
@@ -91,10 +92,12 @@ def mark_like_best(table: pd.DataFrame, comparisons: pd.DataFrame, systems: Iter
     Args:
         table: of `build_table`.
         comparisons: of `libretto.scores.comparisons.compare`.
-        systems: the rows; those that are not sampled, or were chosen by the score, are not compared with the best.
+        systems: the rows; those that are not sampled, have a length of their own, or were chosen by the score, are
+            not compared with the best.
     """
-    candidates = {system.name: system.best_of for system in systems if system.is_sampled}
-    columns = {"best_of": table["system"].map(candidates).fillna(1).astype(int)}
+    candidates = {system.name for system in systems if system.is_sampled and not system.has_own_length}
+    best_of = {system.name: system.best_of for system in systems}
+    columns = {"best_of": table["system"].map(best_of).fillna(1).astype(int)}
     for name, higher_is_better in BETTER_HIGH.items():
         column = "clap_mean" if name == "clap" else name
         sampled = table["system"].isin(candidates)

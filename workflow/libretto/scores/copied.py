@@ -1,5 +1,6 @@
 """How much of a sample is copied from the training songs: so that memory is not taken for music."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ RUN = 48  # notes: about four bars of a band
 BATCH = 64  # songs at a time
 
 
-def copied_shares(samples: Sequence[Mapping], train: str) -> dict[int, float]:
+def copied_shares(samples: Sequence[Mapping], train: Sequence[str]) -> dict[int, float]:
     """The share of each sample's notes in a run of 48 that a training song has too, by the sample's index.
 
     A run is notes in the order of their onsets (then of instruments and pitches), with equal pitches, instruments and
@@ -23,7 +24,7 @@ def copied_shares(samples: Sequence[Mapping], train: str) -> dict[int, float]:
 
     Args:
         samples: rows of samples/{system}/tokens.parquet.
-        train: the Parquet split of the training songs, of which the chunks are read.
+        train: the Parquet splits of the training songs, of which the chunks are read.
     """
     events = [valid_events(row["tokens"])[0] for row in samples]
     pieces = np.repeat(np.arange(len(events)), [len(own) for own in events])
@@ -31,7 +32,7 @@ def copied_shares(samples: Sequence[Mapping], train: str) -> dict[int, float]:
     hashes, starts, pieces = run_hashes(pieces, onsets, notes)
     wanted = np.unique(hashes)
     found = np.zeros(len(wanted), bool)
-    for training in _training_runs(train):
+    for training in itertools.chain.from_iterable(map(_training_runs, train)):
         found |= np.isin(wanted, training)
     covered = np.zeros(len(pieces), bool)
     for start in starts[found[np.searchsorted(wanted, hashes)]]:

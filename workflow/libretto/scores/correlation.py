@@ -9,16 +9,20 @@ import pandas as pd
 from libretto.seeds import stable_seed
 
 RESAMPLES = 2_000
-FOLLOWING = ("clap", "fad_per_sample")
-FOLLOWED = ("instrument_f1", "degenerate")
-POOLED = "all"  # in the column `system`
+MIN_DIFFERENT = 10  # samples that differ from a score's commonest value; with fewer, one of them decides
+TITLES = {"clap": "CLAP", "fad_per_sample": "FAD per sample"}
+AGAINST = {"instrument_f1": "instrument F1", "degenerate": "degeneracy"}
+# Not FAD per sample and degeneracy: a short sample has few embeddings, which alone raises its FAD.
+PAIRS = (("clap", "instrument_f1"), ("clap", "degenerate"), ("fad_per_sample", "instrument_f1"))
+POOLED = "(all)"  # in the column `system`: no system can have this name
 COLUMNS = ("score", "against", "system", "n", "rho", "low", "high")
 
 
 def correlations(samples: pd.DataFrame, systems: Iterable[str], seed: int) -> pd.DataFrame:
-    """CLAP and FAD per sample against instrument F1 and degeneracy, in each system and over all of them.
+    """CLAP and FAD per sample against instrument F1, and CLAP against degeneracy, in each system and over all of them.
 
-    A sample is degenerate if it is crowded or short (`libretto.scores.notes.time_scores`).
+    A sample is degenerate if it is crowded or short (`libretto.tokens.analysis.time_scores`). Over all systems, each
+    sample has its rank among those of its own: a system that is better in both scores ties nothing.
 
     Args:
         samples: the rows of scores.parquet.
@@ -27,16 +31,19 @@ def correlations(samples: pd.DataFrame, systems: Iterable[str], seed: int) -> pd
 
     Returns:
         A row per two scores that are measured and system, in `COLUMNS`; `rho` is Spearman's, with a 95 % interval. They
-        are missing where one of the scores is the same in all samples.
+        are missing where too few samples differ.
     """
     systems = [*systems]
     own = samples[samples["system"].isin(systems)]
     table = own.pivot_table(index=["system", "prompt_lmd_id", "index"], columns="score", values="value").reset_index()
     table["degenerate"] = table[["crowded_share", "short_share"]].max(axis=1)
     rows = []
-    measured = [pair for pair in product(FOLLOWING, FOLLOWED) if {*pair} <= {*table}]
+    measured = [pair for pair in PAIRS if {*pair} <= {*table}]
     for (score, against), system in product(measured, (*systems, POOLED)):
         part = (table if system == POOLED else table[table["system"] == system]).dropna(subset=[score, against])
+        if system == POOLED:
+            ranks = part.groupby("system")[[score, against]].rank(pct=True)
+            part[[score, against]] = (ranks - ranks.groupby(part["system"]).transform("mean")).round(9)
         first, second, prompts = (part[name].to_numpy() for name in (score, against, "prompt_lmd_id"))
         found = spearman(first, second, prompts, stable_seed(seed, score, against, system))
         rows.append((score, against, system, len(part), *found))
@@ -56,10 +63,11 @@ def spearman(
         seed: of the resampling.
 
     Returns:
-        None where a score has one value, or there are fewer than four prompts.
+        None where fewer than `MIN_DIFFERENT` samples differ from the commonest value of a score.
     """
     groups, codes = np.unique(prompts, return_inverse=True)
-    if len(groups) < 4 or np.ptp(first) == 0 or np.ptp(second) == 0:
+    commonest = [np.unique(values, return_counts=True)[1].max(initial=0) for values in (first, second)]
+    if len(first) - max(commonest) < MIN_DIFFERENT:
         return None, None, None
     x, y = ((ranks := pd.Series(values).rank().to_numpy()) - ranks.mean() for values in (first, second))
     terms = np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], 1)

@@ -24,7 +24,7 @@ def frechet_distance(ours: np.ndarray, reference: np.ndarray) -> float:
     Raises:
         ValueError: too few rows, or values that are not finite.
     """
-    return _distance(_normal(ours), _normal(reference))
+    return _distance(_normal(ours), _reference(reference))
 
 
 def _normal(rows):
@@ -37,11 +37,16 @@ def _normal(rows):
     return rows.mean(axis=0), np.atleast_2d(np.cov(rows, rowvar=False))
 
 
+def _reference(rows):
+    """The normal distribution that is fitted to embeddings, and the root of its covariance."""
+    mean, sigma = _normal(rows)
+    values, vectors = np.linalg.eigh(sigma)
+    return mean, sigma, vectors * np.sqrt(_not_negative(values)) @ vectors.T
+
+
 def _distance(ours, reference):
-    (mean, sigma), (mean_reference, sigma_reference) = ours, reference
+    (mean, sigma), (mean_reference, sigma_reference, root) = ours, reference
     difference = mean - mean_reference
-    values, vectors = np.linalg.eigh(sigma_reference)
-    root = vectors * np.sqrt(_not_negative(values)) @ vectors.T
     cross = np.sqrt(_not_negative(np.linalg.eigvalsh(root @ sigma @ root))).sum()
     return float(difference @ difference + np.trace(sigma) + np.trace(sigma_reference) - 2 * cross)
 
@@ -63,7 +68,7 @@ def fads_per_sample(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.
     The embeddings of one clip are few, so it is far larger than a system's FAD, and depends on a clip's length. Clips
     of one embedding have none.
     """
-    theirs = _normal(np.concatenate(list(reference.values())))
+    theirs = _reference(np.concatenate(list(reference.values())))
     return {index: _distance(_normal(own), theirs) for index, own in clips.items() if len(own) > 1}
 
 

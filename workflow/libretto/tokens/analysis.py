@@ -12,11 +12,11 @@ CROWD = 64  # notes that begin at once; more are taken for a model whose time ha
 SHORT = 2 * TICKS_PER_SECOND  # ticks between the first and the last onset
 # Beats a minute between two bins: those between Grave, Largo, Adagio, Andante, Moderato, Allegro, Vivace, Presto and
 # Prestissimo.
-BINS = (40, 60, 70, 90, 110, 140, 160, 210)
-WINDOW = 8 * TICKS_PER_SECOND
-HOP = TICKS_PER_SECOND // 10
-FASTEST = 320  # beats a minute
-USUAL = 120
+TEMPO_BOUNDS = (40, 60, 70, 90, 110, 140, 160, 210)
+TEMPO_WINDOW = 8 * TICKS_PER_SECOND
+TEMPO_HOP = TICKS_PER_SECOND // 10
+MAX_TEMPO = 320  # beats a minute
+USUAL_TEMPO = 120
 TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 FLATS = {
     "Db": "C#",
@@ -119,15 +119,18 @@ def estimate_tempo(tokens: Sequence[int]) -> float | None:
     onsets = valid_events(tokens)[0][:, 0]
     if not len(onsets) or np.ptp(onsets) < SHORT:
         return None
-    counts = np.pad(np.bincount(onsets - onsets.min()).astype(float), WINDOW // 2, "linear_ramp")
-    windows = np.lib.stride_tricks.sliding_window_view(counts, WINDOW)[:-1:HOP] * np.hanning(WINDOW + 1)[:-1]
-    similarity = np.fft.irfft(np.abs(np.fft.rfft(windows, 2 * WINDOW)) ** 2)[:, :WINDOW]
+    counts = np.pad(np.bincount(onsets - onsets.min()).astype(float), TEMPO_WINDOW // 2, "linear_ramp")
+    windows = (
+        np.lib.stride_tricks.sliding_window_view(counts, TEMPO_WINDOW)[:-1:TEMPO_HOP]
+        * np.hanning(TEMPO_WINDOW + 1)[:-1]
+    )
+    similarity = np.fft.irfft(np.abs(np.fft.rfft(windows, 2 * TEMPO_WINDOW)) ** 2)[:, :TEMPO_WINDOW]
     mean = (similarity / np.maximum(similarity.max(1, keepdims=True), np.finfo(float).tiny)).mean(0)
-    lags = np.arange(60 * TICKS_PER_SECOND // FASTEST + 1, WINDOW)
+    lags = np.arange(60 * TICKS_PER_SECOND // MAX_TEMPO + 1, TEMPO_WINDOW)
     tempos = 60 * TICKS_PER_SECOND / lags
-    return float(tempos[np.argmax(np.log1p(1e6 * mean[lags]) - np.log2(tempos / USUAL) ** 2 / 2)])
+    return float(tempos[np.argmax(np.log1p(1e6 * mean[lags]) - np.log2(tempos / USUAL_TEMPO) ** 2 / 2)])
 
 
 def tempo_bin(tempo: float | None) -> int:
     """The number of a tempo's bin, which includes its lower bound; -1 of no tempo."""
-    return -1 if tempo is None else int(np.searchsorted(BINS, tempo, side="right"))
+    return -1 if tempo is None else int(np.searchsorted(TEMPO_BOUNDS, tempo, side="right"))

@@ -11,10 +11,14 @@ from libretto.files import folder_sha256, follow_umask, remove
 from libretto.training.resume import FINISHED, link_tree, mark_complete
 
 
-def keep_if_best(
-    model: torch.nn.Module, folder: Path, scores: dict, weights: dict[str, torch.Tensor] | None = None
-) -> Path | None:
-    """Keep `model` under `folder` if its `val_loss` is lower than the kept model's.
+def is_better(folder: Path, scores: dict) -> bool:
+    """Whether the `val_loss` is lower than that of the model kept under `folder`, if there is one."""
+    kept = best_model(folder)
+    return kept is None or scores["val_loss"] < read_scores(kept)["val_loss"]  # a NaN is no better
+
+
+def keep(model: torch.nn.Module, folder: Path, scores: dict, weights: dict[str, torch.Tensor] | None = None) -> Path:
+    """Keep a model as the best one.
 
     Args:
         model: with the config to keep.
@@ -23,11 +27,8 @@ def keep_if_best(
         weights: what to keep instead of the model's own.
 
     Returns:
-        Where it is kept; None if it is not better.
+        Where it is kept.
     """
-    kept = best_model(folder)
-    if kept is not None and not scores["val_loss"] < read_scores(kept)["val_loss"]:  # a NaN is no better either
-        return None
     # A resumed training reaches the same step again: its model gets another name, so that the previous one stays until
     # the new one is whole.
     target = folder / f"best-{scores['step']}-{scores['val_loss']!r}"

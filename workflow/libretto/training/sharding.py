@@ -42,8 +42,9 @@ class ShardedTrainer(MusicTrainer):
         return whole_weights(self.model)
 
     def save_model(self, output_dir=None, _internal_call=False):
-        """The HF Trainer's: all processes take part in gathering the weights."""
-        weights = whole_weights(self.model)
+        """The HF Trainer's: all processes take part in gathering the weights, unless these have just been kept."""
+        step, _ = self.just_kept
+        weights = None if step == self.state.global_step else whole_weights(self.model)
         if self.args.should_save:
             self._save(output_dir, weights)
 

@@ -18,7 +18,7 @@ from libretto.models.adapter import is_adapted, merged_state
 from libretto.models.device import peak_memory
 from libretto.models.variants import Variant
 from libretto.training.compilation import compile_parts
-from libretto.training.result import keep_if_best
+from libretto.training.result import is_better, keep
 from libretto.training.resume import link_tree, mark_complete, remove_old
 from libretto.training.validation import BATCH, validation_loss
 
@@ -40,7 +40,7 @@ class MusicTrainer(Trainer):
         self.variant = variant
         self.settings = settings
         self.seconds: float | None = None  # of training, without validation, up to the last logged step
-        self.just_kept: tuple[int, Path | None] = (0, None)  # by the last validation: its step, and the best model
+        self.just_kept: tuple[int, Path | None] = (-1, None)  # the step of the best model, and (first process) where
         self.tokens = torch.zeros((), dtype=torch.float64)
         self.window_start = time.perf_counter()
 
@@ -102,20 +102,20 @@ class MusicTrainer(Trainer):
             self.args.world_size,
         )
         metrics = {"eval_loss": scores["val_loss"], "eval_loss_music": scores["val_loss_music"]}
-        weights = self.weights_to_keep()
-        if self.is_world_process_zero():
-            step = self.state.global_step
-            scores = {"step": step, **scores}
-            self.just_kept = step, keep_if_best(self.model, Path(self.args.output_dir), scores, weights)
+        step, folder = self.state.global_step, Path(self.args.output_dir)
+        if on_any_process(self.is_world_process_zero() and is_better(folder, scores), self.args.device):
+            weights = self.weights_to_keep()
+            kept = keep(self.model, folder, {"step": step, **scores}, weights) if self.args.should_save else None
+            self.just_kept = step, kept
         self.window_start += time.perf_counter() - start
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def weights_to_keep(self) -> dict[str, torch.Tensor] | None:
-        """The weights of the best model; None if they are the model's own."""
+        """The weights of the best model; None if they are the model's own. All processes call it."""
         # An adapter is merged, so that whoever reads the model need not know of it.
-        return merged_state(self.model) if is_adapted(self.model) else None
+        return merged_state(self.model) if is_adapted(self.model) and self.args.should_save else None
 
     def _save(self, output_dir=None, state_dict=None):
         """The HF Trainer's; but weights that have just been kept as the best are linked, not written again."""
