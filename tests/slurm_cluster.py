@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -36,7 +36,7 @@ SlurmdSpoolDir={folder}/spool.%n
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin={task_plugin}
 SwitchType=switch/none
 MpiDefault=none
 SelectType=select/cons_tres
@@ -46,7 +46,8 @@ JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobs.log
 JobAcctGatherType=jobacct_gather/none
 SlurmdParameters=config_overrides
-SchedulerParameters=sched_interval=2,batch_sched_delay=1
+SchedulerParameters=sched_interval=2,batch_sched_delay=1,requeue_delay=5
+SlurmdTimeout={timeout}
 ReturnToService=2
 MinJobAge=7200
 KillWait=2
@@ -65,8 +66,13 @@ class NoSlurmError(RuntimeError):
 
 
 @contextmanager
-def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
+def slurm_cluster(folder: Path, limit_memory: bool = False, timeout: int = 300) -> Iterator[dict[str, str]]:
     """Start munge and Slurm in `folder` (short path: it holds a socket); stop just these daemons at the end.
+
+    Args:
+        folder: for all that the cluster writes.
+        limit_memory: kill jobs that use more than they asked for; needs root and cgroups (version 1).
+        timeout: seconds without an answer after which a node counts as down.
 
     Yields:
         The environment variables by which Slurm's commands find the cluster.
@@ -78,7 +84,7 @@ def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
     if missing:
         raise NoSlurmError(f"not installed: {', '.join(missing)} (Debian: slurm-wlm, munge)")
     host = socket.gethostname().split(".")[0]
-    _configure(folder, host)
+    _configure(folder, host, limit_memory, timeout)
     conf = folder / "slurm.conf"
     environment = {"SLURM_CONF": str(conf), "PATH": os.pathsep.join([_srun_that_knows(conf), _SEARCH])}
     munge = [f"--{name}={folder}/munge.{name.split('-')[0]}" for name in ("socket", "key-file", "pid-file", "log-file")]
@@ -88,11 +94,16 @@ def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
         _wait(lambda: (folder / "munge.socket").exists(), folder, "munged")
         running.enter_context(_daemon(folder, environment, "slurmctld", "-D", "-f", str(conf)))
         for node in (host, "second"):
-            running.enter_context(_daemon(folder, environment, "slurmd", "-D", "-f", str(conf), "-N", node))
+            running.enter_context(slurmd(folder, environment, node))
         nodes = ("sinfo", "--noheader", "--partition", "both", "-o", "%t %D")
         _wait(lambda: "idle 2" in _ask(environment, *nodes), folder, "slurmctld", "slurmd")
         running.callback(_ask, environment, "scancel", "--user", str(os.getuid()))
         yield environment
+
+
+def slurmd(folder: Path, environment: dict[str, str], node: str) -> AbstractContextManager[subprocess.Popen]:
+    """The daemon of a node, while the context lasts."""
+    return _daemon(folder, environment, "slurmd", "-D", "-f", str(folder / "slurm.conf"), "-N", node)
 
 
 def finished_jobs(folder: Path) -> list[dict[str, str]]:
@@ -101,7 +112,7 @@ def finished_jobs(folder: Path) -> list[dict[str, str]]:
     return [dict(item.partition("=")[::2] for item in line.split() if "=" in item) for line in lines]
 
 
-def _configure(folder: Path, host: str) -> None:
+def _configure(folder: Path, host: str, limit_memory: bool, timeout: int) -> None:
     (folder / "state").mkdir(parents=True, exist_ok=True)
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(128))
@@ -112,7 +123,12 @@ def _configure(folder: Path, host: str) -> None:
         "processors": os.cpu_count() + 1,
         "user": pwd.getpwuid(os.getuid()).pw_name,
         "folder": folder,
+        "task_plugin": "task/cgroup" if limit_memory else "task/none",
+        "timeout": timeout,
     }
+    if limit_memory:
+        limits = "ConstrainRAMSpace=yes\nConstrainSwapSpace=yes\nAllowedSwapSpace=0\n"
+        (folder / "cgroup.conf").write_text(f"CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\n{limits}")
     (folder / "slurm.conf").write_text(_CONF.format(**settings, **ports))
     # Fake GPUs: Slurm hands them out and sets CUDA_VISIBLE_DEVICES, which is what is tested.
     (folder / "gres.conf").write_text("".join(f"Name=gpu File=/dev/{name}\n" for name in ("null", "zero", "full")))
@@ -136,7 +152,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def _daemon(folder: Path, environment: dict[str, str], name: str, *arguments: str) -> Iterator[None]:
+def _daemon(folder: Path, environment: dict[str, str], name: str, *arguments: str) -> Iterator[subprocess.Popen]:
     with open(folder / f"{name}.out", "wb") as out:
         process = subprocess.Popen(
             [shutil.which(name, path=_SEARCH), *arguments],
@@ -147,7 +163,7 @@ def _daemon(folder: Path, environment: dict[str, str], name: str, *arguments: st
             start_new_session=True,
         )
         try:
-            yield
+            yield process
         finally:
             process.terminate()
             try:

@@ -72,11 +72,11 @@ SAME_CODE = [
     ("config.yaml", "", "# a comment\n"),
     ("Snakefile", "", "# a comment\n"),
     (f"{RULES}/scores.smk", "", "# a comment\n"),
-    (f"{RULES}/scores.smk", "mem_mb=4000", "mem_mb=5000"),
+    (f"{RULES}/scores.smk", "mem_mb=grows(4000)", "mem_mb=grows(5000)"),
     (f"{RULES}/training.smk", "threads: 8", "threads: 4"),
     (f"{LIBRARY}/training/trainer.py", '"""', '"""Said otherwise. '),
     (f"{LIBRARY}/training/trainer.py", "", "# a comment\n"),
-    (f"{LIBRARY}/log.py", 'mode="w"', 'mode="a"'),
+    (f"{LIBRARY}/log.py", 'mode: str = "w"', 'mode: str = "a"'),
     (f"{LIBRARY}/errors.py", "InputError(ValueError)", "InputError(RuntimeError)"),
     (f"{LIBRARY}/audio/embeddings/vggish.py", "", "CHANGED = 1\n"),  # the demo uses logmel
     (f"{LIBRARY}/scores/controls.py", "", "CHANGED = 1\n"),  # no row of the demo is a control

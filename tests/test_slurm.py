@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from libretto.errors import InputError
+from libretto.leftovers import check_none_left
 from tests.checkout import copy_checkout, shorten, snakemake
 from tests.slurm_cluster import NoSlurmError, finished_jobs, slurm_cluster
 
@@ -77,6 +80,20 @@ def test_losses_tokens_and_audio_equal_the_local_runs(through_slurm, demo):
 def test_rules_run_on_their_partition_and_no_finished_one_again(through_slurm):
     _, partitions = through_slurm
     assert partitions == {(rule, "gpu") for rule in GPU_RULES} | {(rule, "cpu") for rule in CPU_RULES}
+
+
+def test_a_job_that_waits_in_the_queue_is_named_until_it_is_cancelled(cluster, monkeypatch):
+    _, environment = cluster
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    number = subprocess.run(
+        ["sbatch", "--parsable", "--hold", "--output", "/dev/null", "--wrap", "true"],
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+    with pytest.raises(InputError, match=rf"Slurm job {number}\. Wait .* or `scancel {number}`"):
+        check_none_left([], [number, "999"])
+    subprocess.run(["scancel", number], check=True)
+    check_none_left([], [number])
 
 
 def test_two_nodes_train_as_one_does(through_slurm, cluster):

@@ -135,6 +135,12 @@ def test_the_slurm_profile_sends_every_rule_with_a_gpu_to_the_gpus():
     assert {name for name, resources in profile.items() if resources["slurm_partition"] == "gpu"} == with_gpu
 
 
+def test_short_jobs_share_places_in_the_queue(checkout, plan):
+    printed = dry_run(checkout, "--profile", "slurm")
+    assert printed.count("Group job tokenize ") == 1
+    assert printed.count("Group job scores ") == job_counts(plan)["score"] == 11
+
+
 def test_shell_commands_quote_what_comes_from_the_config():
     texts = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
     commands = re.findall(r'_COMMAND = """\n(.*?)"""', texts, flags=re.DOTALL)

@@ -4,12 +4,17 @@ import atexit
 import logging
 import os
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from libretto.lock import locked
 from libretto.log import start_log
-from libretto.provenance.records import write_record
+from libretto.provenance.records import LOCKS, place_by_log, write_record
+
+TRIES = "tries"  # a file with a byte for each beginning of a job that has not ended well yet
+_locks = ExitStack()  # held until the process ends
 
 
 @dataclass
@@ -35,8 +40,17 @@ def start_job(job) -> logging.Logger:
 
     Args:
         job: Snakemake's object of the job, or a `Job`.
+
+    Raises:
+        InputError: the same job is still running elsewhere: a killed Snakemake leaves its jobs behind.
     """
-    log = start_log(job.log[0])
+    log = start_log(job.log[0], "a")  # which another process may be writing to
+    place = place_by_log(job.log[0], LOCKS)
+    _locks.enter_context(locked(place))
+    os.truncate(job.log[0], 0)
+    tries = place / TRIES
+    with tries.open("a") as file:
+        file.write(".")
     started, report = datetime.now(UTC), sys.excepthook
 
     def fail(kind, error, traceback):
@@ -47,7 +61,8 @@ def start_job(job) -> logging.Logger:
         if not all(map(os.path.exists, job.output)):
             return
         try:
-            write_record(job, started, getattr(job, "first", None))
+            write_record(job, started, getattr(job, "first", None), tries.stat().st_size)
+            tries.unlink()
         except Exception:
             log.exception("the record of this job cannot be written")
             os._exit(1)  # too late for an exception to fail the job

@@ -28,7 +28,7 @@ def locked(folder: Path) -> Iterator[None]:
     while: a lock held on another host is waited for, `LOCK_WAIT` seconds at most.
 
     Args:
-        folder: of a variant's trainings, or of a system's batches; created if missing.
+        folder: of a job, a variant's trainings, or a system's batches; created if missing.
 
     Raises:
         InputError: another process holds it.
@@ -38,9 +38,23 @@ def locked(folder: Path) -> Iterator[None]:
         _lock(file, folder)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        if "SLURM_JOB_ID" in os.environ:
+            file.write(f", Slurm job {os.environ['SLURM_JOB_ID']}")
         file.flush()
         os.fsync(file.fileno())  # on NFS, other nodes would see it only after the file is closed
         yield
+
+
+def holder(folder: Path) -> str | None:
+    """Who holds the lock of `folder`, None if nobody does."""
+    try:
+        with (folder / LOCK).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return (folder / LOCK).read_text() or "another process"
+    except OSError:  # nobody has locked it yet, or it cannot be locked
+        pass
+    return None
 
 
 def _lock(file: TextIO, folder: Path) -> None:

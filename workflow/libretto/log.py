@@ -9,19 +9,20 @@ from libretto.disk import disk_error, full_disk
 from libretto.errors import InputError
 
 
-def start_log(path: str | Path) -> logging.Logger:
+def start_log(path: str | Path, mode: str = "w") -> logging.Logger:
     """Log to `path` and to stderr from here on.
 
     An `InputError` that nobody catches ends the script in one line, and so does a disk that is full or read-only.
 
     Args:
         path: of the log file.
+        mode: in which it is opened.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
     logging.captureWarnings(True)
     sys.excepthook = partial(_log_uncaught, Path(path).parent)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    file = _LogFile(path, mode="w")
+    file = _LogFile(path, mode)
     file.setFormatter(logging.root.handlers[0].formatter)
     logging.root.addHandler(file)
     return logging.getLogger("libretto")

@@ -24,8 +24,8 @@ rule render:
         "../../envs/audio.yaml"
     threads: 8
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         contents=source_contents("soundfont"),
         sample_rate=config["audio"]["sample_rate"],
@@ -56,8 +56,8 @@ rule embed_fad:
     threads: 12 if EMBEDDINGS[FAD_EMBEDDING].gpus else 1
     resources:
         gpu=EMBEDDINGS[FAD_EMBEDDING].gpus,
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=grows(8000),
+        runtime=grows(120),
     params:
         contents=source_contents(*EMBEDDINGS[FAD_EMBEDDING].models),
         embedding=FAD_EMBEDDING,
@@ -90,8 +90,8 @@ rule embed_clap:
     threads: 12
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=60,
+        mem_mb=grows(16000),
+        runtime=grows(60),
     params:
         contents=source_contents("clap", "roberta-base"),
         sha256=expected_sha256(config, "clap"),

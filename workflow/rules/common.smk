@@ -6,9 +6,11 @@ import re
 import sys
 
 from libretto.config.digests import DIGESTS, content_digest
+from libretto.config.resources import sampling_mb, training_mb, training_minutes
 from libretto.config.sources import STANDINS, check_sources, own_paths, read_path, source_path, uses_standins
 from libretto.config.systems import FAD_REFERENCE, systems
 from libretto.failures import failures
+from libretto.leftovers import check_none_left
 from libretto.provenance.code_hash import code_hash
 from libretto.provenance.results import restore_records
 
@@ -73,6 +75,11 @@ def code(script, shell="", unused=()):
     return code_hash(os.path.join(LIBRARY_PATH, "scripts", script), [*environment, shell], unused)
 
 
+def grows(amount):
+    """A resource of which each retry gets half as much more; `amount` may be a function of the wildcards."""
+    return lambda wildcards, attempt: (amount(wildcards) if callable(amount) else amount) * (attempt + 1) // 2
+
+
 def unused(variant):
     """The modules of the other family's model: a job of this variant imports them and does not call them."""
     if variant is None:
@@ -121,7 +128,10 @@ def source_contents(*names):
 # Only a real run stops here: a dry run of the shipped config works without the token and before the soundfont is there.
 onstart:
     checked(check_writable, f"results/{config['run']}")
-    files = {file for job in workflow.dag.needrun_jobs() for file in [*job.input, *job.output]}
+    jobs = list(workflow.dag.needrun_jobs())
+    slurm_jobs = {number for job in jobs for number in workflow.persistence.external_jobids(job)}
+    checked(check_none_left, [log for job in jobs for log in job.log], slurm_jobs)
+    files = {file for job in jobs for file in [*job.input, *job.output]}
     checked(check_sources, config, f"results/{config['run']}/sources", files)
 
 

@@ -53,8 +53,8 @@ rule shard:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         contents=source_contents("lmd"),
         code=code("shard.py"),
@@ -79,8 +79,8 @@ rule pair:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         contents=source_contents("midicaps"),
         splits=lookup(within=config, dpath="data/splits"),
@@ -106,8 +106,8 @@ rule tokenize:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=grows(2000),
+        runtime=grows(120),
     params:
         code=code("tokenize.py"),
     message:
@@ -137,8 +137,8 @@ rule split:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=grows(2000),
+        runtime=grows(120),
     params:
         cuts=lookup(within=config, dpath="data/cuts"),
         background=lookup(within=config, dpath="data/background"),

@@ -23,8 +23,8 @@ rule generate:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=48000,
-        runtime=240,
+        mem_mb=grows(lambda wildcards: sampling_mb(config, SYSTEMS[wildcards.system])),
+        runtime=grows(240),
     params:
         contents=lambda wildcards: contents(generating_models(config, SYSTEMS[wildcards.system], "<run>").values()),
         settings=lambda wildcards: generating_settings(config, SYSTEMS[wildcards.system]),
@@ -56,8 +56,8 @@ rule ground_truth_samples:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         n=lambda wildcards: config["sampling"]["n"] if wildcards.system in SYSTEMS else None,
         seed=config["seed"],
@@ -85,8 +85,8 @@ rule outside_samples:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         n=config["sampling"]["n"],
         max_new_tokens=config["sampling"]["max_new_tokens"],

@@ -39,8 +39,8 @@ rule preflight_train:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=96000,
-        runtime=60,
+        mem_mb=grows(lambda wildcards: training_mb(config, wildcards.variant)),
+        runtime=grows(60),
     params:
         settings=lambda wildcards: preflight_training(config, wildcards.variant),
         models=lambda wildcards: preflight_models(config, wildcards.variant, f"results/{config['run']}"),
@@ -72,8 +72,8 @@ rule preflight_generate:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=48000,
-        runtime=60,
+        mem_mb=grows(lambda wildcards: sampling_mb(config, SYSTEMS[wildcards.system])),
+        runtime=grows(60),
     params:
         settings=lambda wildcards: preflight_sampling(config, SYSTEMS[wildcards.system]),
         models=lambda wildcards: preflight_models(config, SYSTEMS[wildcards.system].variant, f"results/{config['run']}"),
@@ -99,8 +99,8 @@ rule preflight_embed:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=30,
+        mem_mb=grows(16000),
+        runtime=grows(30),
     params:
         embedding=lambda wildcards: EMBEDDED[wildcards.embedding],
         # Not inputs: without a network, the rest is measured all the same.

@@ -71,8 +71,8 @@ rule provenance:
         "../../envs/report.yaml"
     threads: 4
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=grows(2000),
+        runtime=grows(120),
     params:
         config=config,
         standins=STANDINS,

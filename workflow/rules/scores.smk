@@ -22,8 +22,8 @@ rule control_samples:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=grows(8000),
+        runtime=grows(60),
     params:
         control=lambda wildcards: config["systems"][wildcards.system]["control"],
         share=lambda wildcards: config["systems"][wildcards.system]["share"],
@@ -52,8 +52,8 @@ rule copied:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         code=code("copied.py"),
     message:
@@ -83,8 +83,8 @@ rule score:
         "../../envs/audio.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=grows(4000),
+        runtime=grows(30),
     params:
         fad_embedding=FAD_EMBEDDING,
         fad_sub=config["metrics"]["fad_sub"],

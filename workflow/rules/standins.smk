@@ -15,8 +15,8 @@ rule compose_corpus:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         songs=lookup(within=config, dpath="standins/songs"),
         seed=lookup(within=config, dpath="standins/seed"),
@@ -39,8 +39,8 @@ rule make_amt:
         "../../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=grows(3000),
+        runtime=grows(60),
     params:
         seed=lookup(within=config, dpath="standins/seed"),
         size=lookup(within=config, dpath="standins/amt-large"),
@@ -65,8 +65,8 @@ rule make_llama:
         "../../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=grows(2000),
+        runtime=grows(10),
     params:
         seed=lookup(within=config, dpath="standins/seed"),
         size=lambda wildcards: config["standins"][wildcards.llama],

@@ -70,8 +70,8 @@ rule train:
         gpu=1,
         nodes=1,
         tasks_per_gpu=0,  # one task with all the GPUs of a node: torchrun starts the processes
-        mem_mb=96000,
-        runtime=4320,
+        mem_mb=grows(lambda wildcards: training_mb(config, wildcards.variant)),
+        runtime=lambda wildcards: training_minutes(config, wildcards.variant),
         # Not a param: results do not depend on it, and a change must rerun nothing.
         checkpoint_minutes=config["checkpoint_minutes"],
     params:
@@ -106,8 +106,8 @@ rule validate:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=48000,
-        runtime=60,
+        mem_mb=grows(lambda wildcards: training_mb(config, wildcards.variant) // 2),
+        runtime=grows(60),
     params:
         contents=lambda wildcards: contents([training_models(config, wildcards.variant, "<run>")["text_model"]]),
         settings=lambda wildcards: variant_settings(config, wildcards.variant),
@@ -137,8 +137,8 @@ rule fold:
         "../../envs/models.yaml"
     threads: 4
     resources:
-        mem_mb=64000,
-        runtime=60,
+        mem_mb=grows(lambda wildcards: training_mb(config, wildcards.variant) * 2 // 3),
+        runtime=grows(60),
     params:
         contents=lambda wildcards: contents([training_models(config, wildcards.variant, "<run>")["text_model"]]),
         chunk_tokens=lambda wildcards: chunk_tokens(config, wildcards.variant),

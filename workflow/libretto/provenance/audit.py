@@ -10,10 +10,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from libretto.files import file_sha256, files_in, folder_sha256
-from libretto.provenance.records import RECORDS, Records, text_name
+from libretto.provenance.records import LOCKS, RECORDS, Records, text_name
 
 # What jobs leave in a run's folder beside its results.
-BESIDE = {RECORDS, "benchmarks", "checkpoints", "logs"}
+BESIDE = {RECORDS, LOCKS, "benchmarks", "checkpoints", "logs"}
 # What of the checkout jobs read: the commit tells of it.
 CODE = {"Snakefile", "uv.lock", "workflow"}
 SUMS, CRATE = "provenance/sha256sums.txt", "provenance/ro-crate-metadata.json"

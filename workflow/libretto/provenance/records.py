@@ -18,17 +18,26 @@ from pathlib import Path
 
 from libretto.config.digests import DIGESTS, content_digest
 
-RECORDS = "records"
+# Of what `scontrol show job` says.
+SLURM_FIELDS = {"SubmitTime", "EligibleTime", "StartTime", "TimeLimit", "TRES", "Restarts"}
+
+RECORDS, LOCKS = "records", "locks"
+
+
+def place_by_log(log: str | Path, kind: str) -> Path:
+    """A job's own place among the run's `kind`, by its log: `logs/score/amt.log` becomes `locks/score/amt`."""
+    parts = list(Path(log).with_suffix("").parts)
+    parts[parts.index("logs", 2)] = kind  # after results/ and the run's name
+    return Path(*parts)
 
 
 def record_path(log: str | Path) -> Path:
-    """Where the record of a job lies, by its log: `logs/score/amt.log` becomes `records/score/amt.json`."""
-    parts = list(Path(log).parts)
-    parts[parts.index("logs", 2)] = RECORDS  # after results/ and the run's name
-    return Path(*parts).with_suffix(".json")
+    """Where the record of a job lies."""
+    path = place_by_log(log, RECORDS)
+    return path.with_name(f"{path.name}.json")
 
 
-def write_record(job, started: datetime, first: Path | None = None) -> None:
+def write_record(job, started: datetime, first: Path | None = None, tries: int = 1) -> None:
     """Write the record of a job that has ended.
 
     Args:
@@ -36,6 +45,7 @@ def write_record(job, started: datetime, first: Path | None = None) -> None:
         started: when it began.
         first: where the record of the job that first made its result is kept, if it is taken from there; written if
             it is not there yet.
+        tries: how often it began before it ended well.
     """
     target = record_path(job.log[0])
     if first and first.exists():
@@ -54,6 +64,8 @@ def write_record(job, started: datetime, first: Path | None = None) -> None:
         "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "host": socket.gethostname(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "slurm": _slurm_job(),
+        "tries": tries,
         "commit": _commit(folder),
         "environment": _kept(folder / "environments", _environment()),
     }
@@ -79,6 +91,19 @@ def _commit(folder: Path) -> dict[str, str | None]:
     commit = _git("rev-parse", "HEAD")
     changes = _git("diff", "HEAD") if commit else None
     return {"id": commit, "changes": _kept(folder / "changes", changes) if changes else None}
+
+
+def _slurm_job() -> dict[str, str] | None:
+    """What Slurm says of the job that this process is in: when it was submitted, what it asked for."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    try:
+        command = ["scontrol", "--oneliner", "show", "job", os.environ["SLURM_JOB_ID"]]
+        told = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    fields = dict(item.partition("=")[::2] for item in told.split())
+    return {key: value for key, value in fields.items() if key in SLURM_FIELDS}
 
 
 def _git(*arguments: str) -> str | None:
