@@ -1,6 +1,7 @@
 """Jobs that an earlier call left behind: the next call names them and does not begin; two of one job do not run."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,11 +14,13 @@ from tests.checkout import ROOT
 
 LOG = "results/demo/logs/score/amt-t1.0.log"
 JOB = """
-import sys
+import os, sys, time
 from types import SimpleNamespace
 from libretto.job import start_job
 start_job(SimpleNamespace(log=[sys.argv[1]], output=["never written"]))
-print("started", flush=True)
+if "WORKER" in os.environ and not (worker := os.fork()):
+    time.sleep(60)
+print("started", worker if "WORKER" in os.environ else "", flush=True)
 sys.stdin.read()
 """
 
@@ -50,7 +53,7 @@ def test_a_job_that_still_runs_is_named_until_it_has_ended(start, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     check_none_left([LOG], [])  # nothing has run here yet
     job = start()
-    assert job.stdout.readline() == "started\n"
+    assert job.stdout.readline().startswith("started")
     check_none_left(["results/demo/logs/table.log"], [])
     message = rf"at work: process {job.pid} on {socket.gethostname()} since \S+ \S+\. Wait .* or stop them"
     with pytest.raises(InputError, match=message):
@@ -61,14 +64,25 @@ def test_a_job_that_still_runs_is_named_until_it_has_ended(start, tmp_path, monk
 
 def test_a_slurm_job_that_still_runs_is_named_with_its_cancellation(start, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert start(SLURM_JOB_ID="71").stdout.readline() == "started\n"
+    assert start(SLURM_JOB_ID="71").stdout.readline().startswith("started")
     with pytest.raises(InputError, match=r"at work: Slurm job 71\. Wait .* or `scancel 71`"):
         check_none_left([LOG], [])
 
 
+def test_a_worker_that_outlives_its_job_is_in_nobodys_way(start, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = start(WORKER="yes")
+    worker = int(job.stdout.readline().split()[1])
+    job.kill()
+    job.wait()
+    os.kill(worker, 0)  # it is there
+    check_none_left([LOG], [])
+    os.kill(worker, signal.SIGKILL)
+
+
 def test_the_second_of_two_equal_jobs_does_nothing_and_says_why(start, tmp_path):
     first = start()
-    assert first.stdout.readline() == "started\n"
+    assert first.stdout.readline().startswith("started")
     second = start()
     assert second.communicate()[0] == ""
     assert second.returncode == 1

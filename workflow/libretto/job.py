@@ -15,6 +15,7 @@ from libretto.provenance.records import LOCKS, place_by_log, write_record
 
 TRIES = "tries"  # a file with a byte for each beginning of a job that has not ended well yet
 _locks = ExitStack()  # held until the process ends
+os.register_at_fork(after_in_child=_locks.close)  # workers that outlive a killed job hold no lock
 
 
 @dataclass
