@@ -46,10 +46,11 @@ JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobs.log
 JobAcctGatherType=jobacct_gather/none
 SlurmdParameters=config_overrides
-SchedulerParameters=sched_interval=2,batch_sched_delay=1,requeue_delay=5
+SchedulerParameters=sched_interval=2,batch_sched_delay=1
 SlurmdTimeout={timeout}
 ReturnToService=2
 MinJobAge=7200
+FirstJobId={first_job}
 KillWait=2
 GresTypes=gpu
 NodeName=DEFAULT CPUs={processors} RealMemory=2000000 Gres=gpu:3 State=UNKNOWN
@@ -125,6 +126,7 @@ def _configure(folder: Path, host: str, limit_memory: bool, timeout: int) -> Non
         "folder": folder,
         "task_plugin": "task/cgroup" if limit_memory else "task/none",
         "timeout": timeout,
+        "first_job": 1 + int(time.time()) % 10**7,  # a job that a killed cluster left has another number
     }
     if limit_memory:
         limits = "ConstrainRAMSpace=yes\nConstrainSwapSpace=yes\nAllowedSwapSpace=0\n"

@@ -202,6 +202,14 @@ def test_a_job_that_left_no_error(make_job, tmp_path, lines):
     )
 
 
+def test_a_job_whose_log_found_no_room(disk):
+    (disk / "train.log").touch()
+    with pytest.raises(OSError, match="No space left"):
+        (disk / "filler").write_bytes(bytes(2 * SIZE))
+    (line,) = failures([SimpleNamespace(name="train", log=[str(disk / "train.log")])], START)
+    assert line == f"Error: train logged no error. {disk}: {FULL}"
+
+
 def test_the_log_of_an_earlier_run_is_not_taken_for_this_ones(make_job, tmp_path):
     (line,) = failures([make_job("train", "ERROR of yesterday", minutes=-1440)], START)
     assert line.startswith(f"Error: train logged no error in {tmp_path}/train.log")

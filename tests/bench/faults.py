@@ -178,8 +178,12 @@ def memory(lab: Lab):
     process = lab.start(*TOKENS)
     assert process.wait() == 0, lab.printed[-3000:]
     jobs = finished_jobs(lab.cluster)[done:]
-    tries = [f"{re.search(r'mem=([^,]+)', job['Tres'])[1]} {job['JobState']}" for job in jobs]
-    return f"tries: {', '.join(tries)}", lab.same(*TOKENS)
+    logs = {path.stem: path.read_text() for path in lab.checkout.glob("slurm_logs/**/*.log")}
+    tries = [
+        re.search(r"mem=([^,]+)", job["Tres"])[1] + (" killed" if "oom-kill" in logs[job["JobId"]] else " enough")
+        for job in jobs
+    ]
+    return f"asked for {', '.join(tries)}", lab.same(*TOKENS)
 
 
 @fault
@@ -209,7 +213,7 @@ def no_network(lab: Lab):
     """A job that downloads, on a node without a network"""
     file = f"{RUN}/sources/lmd.tar.gz"
     lab.copy()
-    # At once, not with patience; and on a node, where it is not by default.
+    # On a node: by default downloads run where Snakemake does.
     path = lab.checkout / "demo/experiment.yaml"
     experiment = yaml.safe_load(path.read_text())
     del experiment["sources"]["lmd"]

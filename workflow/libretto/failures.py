@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
+from libretto.disk import full_disk
+
 ERROR = re.compile(r"\S+ \S+ ERROR (.*)")  # as libretto.log writes it
 
 
@@ -27,6 +29,8 @@ def failures(jobs: Iterable, since: datetime) -> list[str]:
         if errors:
             path, error = next(iter(errors.items()))
             lines.append(f"Error: {error} ({path})")
+        elif full := next(filter(None, (full_disk(os.path.dirname(log)) for log in job.log)), None):
+            lines.append(f"Error: {job.name} logged no error. {full}")
         else:
             paths = ", ".join(job.log)
             lines.append(
