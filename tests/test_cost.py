@@ -47,9 +47,8 @@ def test_waiting_tries_and_what_was_asked_for_are_those_of_the_records(tmp_path)
         "EligibleTime": "2026-11-26T07:00:00",
         "StartTime": "2026-11-26T07:30:00",
         "TimeLimit": "2-12:00:00",
-        "TRES": "cpu=8,mem=96000M,node=1,billing=8,gres/gpu=2",
     }
-    later = slurm | {"StartTime": "2026-11-26T08:00:00", "TimeLimit": "06:30:00", "TRES": "cpu=8,mem=96000M,node=1"}
+    later = slurm | {"StartTime": "2026-11-26T08:00:00", "TimeLimit": "06:30:00"}
     records = {
         "train/amt": {"slurm_job": "5", "slurm": slurm, "tries": 1},
         "train/llama-1b": {"slurm_job": "5", "slurm": slurm, "tries": 3},
@@ -67,7 +66,7 @@ def test_waiting_tries_and_what_was_asked_for_are_those_of_the_records(tmp_path)
     ]
     train, table, total = collect_costs(folder, rules).to_dict("records")
     assert train["waiting_hours"] == pytest.approx(0.5 + 1.0)
-    assert train["gpu_hours_asked"] == pytest.approx(2 * 60)
+    assert train["gpu_hours_asked"] == pytest.approx(2 * (60 + 6.5))
     assert (train["tries"], table["tries"], total["tries"]) == (5, 1, 6)
     assert pd.isna(table["waiting_hours"])
     assert total["waiting_hours"] == pytest.approx(1.5)

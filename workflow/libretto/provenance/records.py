@@ -19,7 +19,7 @@ from pathlib import Path
 from libretto.config.digests import DIGESTS, content_digest
 
 # Of what `scontrol show job` says.
-SLURM_FIELDS = {"SubmitTime", "EligibleTime", "StartTime", "TimeLimit", "TRES", "Restarts"}
+SLURM_FIELDS = {"SubmitTime", "EligibleTime", "StartTime", "TimeLimit", "Restarts"}
 
 RECORDS, LOCKS = "records", "locks"
 
@@ -94,7 +94,7 @@ def _commit(folder: Path) -> dict[str, str | None]:
 
 
 def _slurm_job() -> dict[str, str] | None:
-    """What Slurm says of the job that this process is in: when it was submitted, what it asked for."""
+    """What Slurm says of the job that this process is in: when it was submitted, how long it may take."""
     if "SLURM_JOB_ID" not in os.environ:
         return None
     try:

@@ -39,6 +39,7 @@ def collect_costs(folder: str | Path, rules: Sequence[Mapping]) -> pd.DataFrame:
         if own:
             jobs = pd.concat(map(_read, own), ignore_index=True)
             hours = jobs["s"].sum() / SECONDS_PER_HOUR
+            gpus = float("nan") if rule["gpus"] is None else rule["gpus"]
             records = [_record(path, folder) for path in own]
             slurm = _slurm_jobs(records)
             rows.append(
@@ -47,8 +48,8 @@ def collect_costs(folder: str | Path, rules: Sequence[Mapping]) -> pd.DataFrame:
                     "jobs": len(own),
                     "hours": hours,
                     "cpu_hours": jobs["cpu_time"].sum() / SECONDS_PER_HOUR,
-                    "gpu_hours": float("nan") if rule["gpus"] is None else hours * rule["gpus"],
-                    "gpu_hours_asked": slurm["gpu_hours_asked"].sum(min_count=1),
+                    "gpu_hours": gpus * hours,
+                    "gpu_hours_asked": gpus * slurm["limit_hours"].sum(min_count=1),
                     "waiting_hours": slurm["waiting_hours"].sum(min_count=1),
                     "tries": sum(record.get("tries", float("nan")) for record in records),
                     "max_memory_gb": jobs["max_rss"].max() * BYTES_PER_MIB / BYTES_PER_GB,
@@ -74,11 +75,11 @@ def _slurm_jobs(records: Sequence[Mapping]) -> pd.DataFrame:
     rows = [
         {
             "waiting_hours": _hours_between(job["EligibleTime"], job["StartTime"]),
-            "gpu_hours_asked": _limit_hours(job["TimeLimit"]) * _gpus(job["TRES"]),
+            "limit_hours": _limit_hours(job["TimeLimit"]),
         }
         for job in jobs.values()
     ]
-    return pd.DataFrame(rows, columns=["waiting_hours", "gpu_hours_asked"], dtype=float)
+    return pd.DataFrame(rows, columns=["waiting_hours", "limit_hours"], dtype=float)
 
 
 def _hours_between(earlier: str, later: str) -> float:
@@ -92,11 +93,6 @@ def _limit_hours(limit: str) -> float:
     days, _, clock = limit.rpartition("-")
     hours, minutes, seconds = map(int, clock.split(":"))
     return 24 * int(days or 0) + hours + minutes / 60 + seconds / SECONDS_PER_HOUR
-
-
-def _gpus(tres: str) -> int:
-    found = re.search(r"gres/gpu=(\d+)", tres)
-    return int(found[1]) if found else 0
 
 
 def _read(path: str) -> pd.DataFrame:
