@@ -28,8 +28,8 @@ rule pack_corpus:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         contents=lambda wildcards: contents(source_path(config, name, "") for name in ("lmd", "midicaps")),
         code=code("pack_corpus.py"),
@@ -199,8 +199,8 @@ rule unpaired:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=grows(2000),
+        runtime=grows(120),
     params:
         chunk_tokens=lambda wildcards: int(wildcards.chunk_tokens),
         long_chunks=lookup(within=config, dpath="data/long_chunks"),
