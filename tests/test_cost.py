@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from libretto.report.cost import COLUMNS, collect_costs
+from libretto.provenance.cost import COLUMNS, collect_costs
 
 HEADING = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 

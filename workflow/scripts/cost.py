@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from libretto.job import start_job
-from libretto.report.cost import collect_costs
+from libretto.provenance.cost import collect_costs
 
 start_job(snakemake)
 costs = collect_costs(Path(snakemake.output.table).parent / "benchmarks", snakemake.params.rules)
