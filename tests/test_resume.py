@@ -42,6 +42,7 @@ def call(splits, amt_folder, llama_folder):
         models = {"tiny-amt": {"path": amt_folder}, "tiny-llama": {"path": llama_folder}}
         sources = {**dict.fromkeys(("lmd", "midicaps", "soundfont"), SOURCE), "models": models}
         experiment = {"run": "kill", "checkpoint_minutes": 0, "sources": sources, "text": TEXT, "variants": variants}
+        experiment |= {"data": {"chunk_tokens": 64}, "sampling": {"max_new_tokens": 63}}  # the splits' own
         (folder / "experiment.json").write_text(json.dumps(experiment))
         files = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(ROOT / "config.yaml"), "experiment.json"]
         options = ["--cores", "2", "--set-threads", "train=1", "--allowed-rules", "train"]

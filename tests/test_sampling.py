@@ -609,6 +609,7 @@ def start_snakemake(make_tiny, llama_folder, splits):
                 "models": {"tiny-llama": {"path": llama_folder}},
             },
             "text": TEXT,
+            "data": {"chunk_tokens": 64},  # the splits' own
             "variants": {"killed": {**variant_settings("llama"), "base": "tiny-llama", "temperatures": [1.0]}},
             "sampling": {"n": 12, "batch_size": 1, "max_new_tokens": 30, "top_k": 50},
             "metrics": {"fad_sub": {"size": 2}},

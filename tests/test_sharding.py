@@ -15,7 +15,7 @@ from tests.conftest import variant_settings
 from tests.sharded import RATES, SETTINGS
 from tests.test_training import run, without_dropout
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharding")]  # so that one worker trains
 
 
 @pytest.fixture(scope="module")
