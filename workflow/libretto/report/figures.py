@@ -219,6 +219,8 @@ def plot_correlations(rows: pd.DataFrame, systems: Sequence[System]) -> Figure:
         for axes, score in zip(panels, shown, strict=False):
             for i, (against, label) in enumerate(AGAINST.items()):
                 own = rows[(rows["score"] == score) & (rows["against"] == against)].dropna(subset="rho")
+                if own.empty:
+                    continue
                 errors = np.abs(own[["low", "high"]].to_numpy(float).T - own["rho"].to_numpy(float))
                 places = own["system"].map(heights) + 0.15 - 0.3 * i
                 style = {"color": COLOURS[i], "fmt": MARKS[i], "markersize": 4, "capsize": 2}
