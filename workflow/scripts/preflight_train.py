@@ -34,7 +34,7 @@ if folder.exists():  # a killed job's
 folder.mkdir(parents=True)
 advice = "lower training.micro_batch_size, or set training.gradient_checkpointing: true"
 if settings["variant"]["training"]["shard"]:
-    advice = "it was measured on one GPU; spread over several by shard: true, it takes less (docs/training.md)"
+    advice = None  # it will be spread over several GPUs, and a preflight has one
 figures = or_problem(measure, advice)
 remove(folder)
 Path(snakemake.output.figures).write_text(json.dumps({**describe_device(), **figures}, indent=1) + "\n")

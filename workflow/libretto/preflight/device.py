@@ -44,16 +44,20 @@ def check_gpu(is_needed: bool) -> None:
         )
 
 
-def or_problem(measure: Callable[[], dict], advice: str) -> dict:
+def or_problem(measure: Callable[[], dict], advice: str | None) -> dict:
     """What `measure` returns; or `problem` in words, if memory or disk is too small, or an input is wrong.
 
     Args:
         measure: the measurement.
-        advice: what to do if the GPU's memory is too small.
+        advice: what to do if the GPU's memory is too small; None if that is to be expected, and no problem: then
+            nothing is returned.
     """
     try:
         return measure()
     except torch.OutOfMemoryError as error:
+        if advice is None:
+            logger.info("not measured: it needs more memory than this GPU has")
+            return {}
         problem = f"the GPU's memory is too small ({str(error).split('.')[0]}): {advice}"
     except InputError as error:
         problem = str(error)

@@ -29,7 +29,7 @@ def project(config: dict, figures: Mapping[str, Mapping], systems: Iterable[Syst
         measured, training = figures[f"train/{name}"], variant["training"]
         row = {"rule": "train", "item": name, "hours": None, "memory_gb": measured.get("memory_gb")}
         validation = dict(row, rule="validate")
-        if "problem" not in measured:
+        if "sequences_per_s" in measured:
             steps = training["max_steps"] * training["batch_size"] / measured["sequences_per_s"]
             losses = (training["max_steps"] // training["eval_steps"] + 1) * n_valid / measured["songs_per_s"]
             apart = (steps + losses) * training["eval_steps"] / training["max_steps"]  # seconds between validations
