@@ -151,14 +151,12 @@ def test_sweep_has_a_panel_per_variant_over_the_sequences_read(logs):
 
 
 def test_reasons_are_told_in_words():
-    sources = "".join(
-        (ROOT / f"workflow/libretto/data/{name}.py").read_text() for name in ("archive", "pairs", "splits")
-    )
-    reasons = set(re.findall(r'reason = "([a-z-]+)"|dropped_row\("pair", "([a-z-]+)"', sources))
-    told = {reason for _, reason in REASONS}
-    assert {a or b for a, b in reasons} | {"duplicate-bytes", "duplicate-tokens"} | {
-        "short",
-        "long",
-        "instruments",
-    } <= told
+    """Each reason that the data stage's code gives, with the stage that gives it."""
+    given = set()
+    for module, stage in (("archive", "shard"), ("pairs", "pair"), ("tokenization", "tokenize"), ("splits", "split")):
+        source = (ROOT / f"workflow/libretto/data/{module}.py").read_text()
+        pattern = rf'reason = "([a-z-]+)"|return "([a-z-]+)"|dropped_row\("{stage}", "([a-z-]+)"'
+        given |= {(stage, "".join(found)) for found in re.findall(pattern, source)}
+    assert len(given) > 14
+    assert given | {("split", "duplicate-bytes"), ("split", "duplicate-tokens"), ("tokenize", "error")} == set(REASONS)
     assert reason_words("tokenize", "error:EOFError") == "cannot be read (EOFError)"
