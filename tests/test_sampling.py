@@ -131,6 +131,7 @@ def test_padding_attends_to_something(make_tiny, draw, family):
 
 def test_a_piece_does_not_depend_on_its_batch(make_tiny, draw, family):
     variant = make_tiny(family)
+    variant.model.double()  # in fp32, rounding can move a draw to the next token, which differs between processors
     captions = [f"{CAPTIONS[i % len(CAPTIONS)]} Number {i}." for i in range(32)]
     pieces = draw(conditioned(variant), captions, batch_size=32)
     assert len({tuple(tokens) for tokens, _ in pieces}) == 32
