@@ -7,9 +7,10 @@ import count with their versions in uv.lock.
 
 import ast
 import hashlib
+import os
 import re
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def _locked_versions(lock: Path) -> dict[str, str]:
 def _imports(path: Path) -> tuple[tuple[Path, ...], frozenset[str]]:
     """The files of the workflow, and the packages, that one file's import statements name, anywhere in the file."""
     names, variables = set(), set()
-    for node in ast.walk(_parse(path)):
+    for node in _nodes(_parse(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -111,21 +112,38 @@ def _imports(path: Path) -> tuple[tuple[Path, ...], frozenset[str]]:
             f"{path}: {hidden[0]} cannot be followed; import code by a statement, make data an input of the rule"
         )
     files, packages = set(), set()
-    folders = (WORKFLOW, WORKFLOW / "scripts")  # both are on the path of a rule's script
     for name in names:
-        parts = name.split(".")
-        for folder in folders:
-            for depth in range(len(parts)):
-                stem = folder.joinpath(*parts[: depth + 1])
-                files |= {f for f in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py") if f.is_file()}
-        if not any((folder / end).exists() for folder in folders for end in (parts[0], f"{parts[0]}.py")):
-            packages.add(parts[0])
+        root, *rest = name.split(".")
+        if not _files(WORKFLOW, root):
+            packages.add(root)
+        for depth in range(len(rest) + 1):
+            files.update(_files(WORKFLOW, "/".join([root, *rest[:depth]])))
     return tuple(files), frozenset(packages - sys.stdlib_module_names)
+
+
+@cache
+def _files(workflow: Path, module: str) -> list[Path]:
+    """The files of a module, given with slashes: both folders are on the path of a rule's script."""
+    stems = (f"{folder}/{module}" for folder in (workflow, workflow / "scripts"))
+    return [Path(f) for stem in stems for f in (f"{stem}.py", f"{stem}/__init__.py") if os.path.isfile(f)]
 
 
 @cache
 def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes(), str(path))
+
+
+def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """As `ast.walk`, in another order and three times as fast: every call of Snakemake waits for it."""
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        yield node
+        for value in vars(node).values():
+            if isinstance(value, ast.AST):
+                stack.append(value)
+            elif isinstance(value, list):
+                stack += [item for item in value if isinstance(item, ast.AST)]
 
 
 @cache
@@ -138,10 +156,11 @@ def _text(node) -> str:
     if isinstance(node, ast.AST):
         # Not ast.dump or ast.unparse, whose text depends on the version of Python. Empty fields are left out: those
         # that a new version adds are empty.
-        fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
-        return f"{type(node).__name__}({','.join(f'{name}={_text(value)}' for name, value in fields)})"
+        values = vars(node)
+        fields = [f"{name}={_text(values[name])}" for name in node._fields if values.get(name) not in (None, [])]
+        return f"{type(node).__name__}({','.join(fields)})"
     if isinstance(node, list):
-        return f"[{','.join(_text(item) for item in node if not _is_docstring(item))}]"
+        return f"[{','.join([_text(item) for item in node if not _is_docstring(item)])}]"
     return repr(node)
 
 
