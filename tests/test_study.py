@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from libretto.config.study import study_roles
 from libretto.config.systems import systems
 from libretto.errors import InputError
-from libretto.report.study import planted, study_roles, study_table
+from libretto.report.study import planted, study_table
 from tests.checkout import ROOT, snakemake
 
 CONTROLS = {

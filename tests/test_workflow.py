@@ -87,6 +87,18 @@ def test_a_stage_of_the_library_imports_no_later_stage():
             assert not imported & {*stages[place + 1 :], "provenance", "standins"}, path
 
 
+def test_rule_files_import_nothing_slow():
+    """Every call of Snakemake and every job of a cluster waits for it."""
+    texts = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    modules = set(re.findall(r"^from (libretto\S+) import", texts, flags=re.MULTILINE))
+    assert len(modules) > 10
+    slow = {"matplotlib", "pandas", "pyarrow", "scipy", "torch", "transformers"}
+    command = f"import sys, {', '.join(modules)}; print({slow} & sys.modules.keys() or 'none')"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}
+    run = subprocess.run([sys.executable, "-c", command], env=env, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "none"
+
+
 def test_the_picture_shows_every_rule_of_the_full_experiment():
     shown = set(re.findall(r"<title>(\w+)</title>", (ROOT / "docs" / "dag.svg").read_text())) - {"g"}
     others = {

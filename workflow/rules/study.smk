@@ -1,7 +1,7 @@
 """The study, `snakemake --profile study study`: its page says what was planted and what the scores saw of it."""
 
+from libretto.config.study import study_clips, study_roles
 from libretto.config.systems import GROUND_TRUTH
-from libretto.report.study import study_clips, study_roles
 
 
 localrules:

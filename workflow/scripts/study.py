@@ -6,18 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from libretto.config.study import Roles
 from libretto.config.systems import System
 from libretto.job import start_job
 from libretto.report.figures import save
-from libretto.report.study import (
-    Roles,
-    followers,
-    paper_ranks,
-    planted,
-    plot_against,
-    plot_own_and_others,
-    study_table,
-)
+from libretto.report.study import followers, paper_ranks, planted, plot_against, plot_own_and_others, study_table
 from libretto.report.templates import render_template
 from libretto.tables import read_rows
 
