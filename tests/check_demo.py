@@ -74,6 +74,10 @@ def music():
     return table
 
 
+def test_table_has_the_eleven_rows_in_the_papers_order():
+    assert list(pd.read_csv(RESULTS / "table.csv")["system"]) == ROWS
+
+
 def test_nearly_all_events_of_amt_are_valid(music):
     assert (music.loc[ROWS[2:5], "valid"] > 0.9).all()
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -31,32 +32,62 @@ def copy_checkout(folder: Path) -> Path:
 
 
 def shorten(checkout: Path) -> None:
-    """Make the demo's experiment in `checkout` a short one, for tests that ask whether and not how well it works."""
+    """Make the demo's experiment in `checkout` a short one, for tests that ask whether and not how well it works.
+
+    There is a variant of each kind; a second base model is another size and no other kind.
+    """
     path = checkout / "demo/experiment.yaml"
     experiment = yaml.safe_load(path.read_text())
     experiment["standins"] = {"amt-large": {"steps": 40}}
-    for variant in experiment["variants"].values():
-        variant["training"] |= {"max_steps": 50, "eval_steps": 25}
+    variants = experiment["variants"]
+    for variant in variants.values():
+        variant["training"] |= {"batch_size": 2, "max_steps": 16, "eval_steps": 8}  # two sequences, for two processes
+    for name in ("llama-1b", "llama-3b-amt"):  # so soon, few of their events would be valid
+        variants[name]["sampling"] = {"constraint": "grammar"}
+    variants["llama-1b"]["temperatures"] = [1.0]
+    variants["llama-3b"] = None
     experiment["sampling"]["max_new_tokens"] = 90
     path.write_text(yaml.safe_dump(experiment, sort_keys=False))
 
 
 def snakemake(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
     """Run `snakemake` with `arguments` in `checkout`; returns stdout and stderr as one text."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "SNAKEMAKE_"))}
+    # Without bytecode, every job would compile the library again.
+    env = {key: value for key, value in inherited.items() if key != "PYTHONDONTWRITEBYTECODE"} | environment
+    if "--dry-run" in arguments:
+        return _fork_snakemake(checkout, arguments, env)
     return subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
-        cwd=checkout, env={**_environment(), **environment}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=checkout, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 
-def _environment() -> dict[str, str]:
-    # Without bytecode, every job would compile the library again.
-    return {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("HF_", "SNAKEMAKE_")) and key != "PYTHONDONTWRITEBYTECODE"
-    }
+# A process that has imported Snakemake, and nothing of the library, forks for each dry run: half the time of a new one.
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["snakemake.cli"])
+
+
+def _fork_snakemake(checkout: Path, arguments: Sequence[str], env: dict[str, str]) -> subprocess.CompletedProcess:
+    with tempfile.NamedTemporaryFile("r") as printed:
+        process = _forks.Process(target=_call_snakemake, args=(checkout, arguments, env, printed.name))
+        process.start()
+        process.join()
+        return subprocess.CompletedProcess(arguments, process.exitcode, printed.read())
+
+
+def _call_snakemake(checkout: Path, arguments: Sequence[str], env: dict[str, str], printed: str) -> None:
+    """In a process of its own, do what `python -m snakemake` does; its stdout and stderr go to the file `printed`."""
+    from snakemake.cli import main
+
+    with open(printed, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(checkout)
+    sys.path[:] = [str(checkout), *(path for path in sys.path if path not in (str(ROOT), str(ROOT / "workflow")))]
+    main(arguments)
 
 
 def jobs_of(process: subprocess.Popen, words: str) -> list[psutil.Process]:
@@ -69,35 +100,11 @@ def jobs_of(process: subprocess.Popen, words: str) -> list[psutil.Process]:
     return found
 
 
-# A process that has imported Snakemake, and nothing of the library, forks for each dry run: that saves half of its time.
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["snakemake.cli"])
-
-
 def dry_run(checkout: Path, *arguments: str) -> str:
     """What a dry run prints; it must succeed."""
-    with tempfile.NamedTemporaryFile("r") as printed:
-        call = (printed.name, checkout, ["--dry-run", *arguments], _environment())
-        process = _forks.Process(target=_call_snakemake, args=call)
-        process.start()
-        process.join()
-        text = printed.read()
-    assert process.exitcode == 0, text[-3000:]
-    return text
-
-
-def _call_snakemake(printed: str, checkout: Path, arguments: list[str], environment: dict[str, str]) -> None:
-    """In a process of its own, do what `python -m snakemake` does; its stdout and stderr go to the file `printed`."""
-    from snakemake.cli import main
-
-    with open(printed, "a") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(checkout)
-    sys.path[:] = [str(checkout), *(path for path in sys.path if path not in (str(ROOT), str(ROOT / "workflow")))]
-    main(arguments)
+    run = snakemake(checkout, "--dry-run", *arguments)
+    assert run.returncode == 0, run.stdout[-3000:]
+    return run.stdout
 
 
 def job_counts(printed: str) -> Counter[str]:

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from tests.checkout import dry_run, job_counts, snakemake
-from tests.test_workflow import SYSTEMS as ROWS
+from tests.test_workflow import SYSTEMS
 
+ROWS = [name for name in SYSTEMS if name not in ("llama-1b-t1.1", "llama-3b-t1.0", "llama-3b-t1.1")]
 PROMPTS = ["A calm waltz for harp & strings.", "Drums."]
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
@@ -23,7 +24,7 @@ def table(demo):
     return pd.read_csv(demo / "results/demo/table.csv", index_col="system")
 
 
-def test_table_has_the_eleven_rows_in_the_papers_order(table):
+def test_table_has_its_rows_in_the_papers_order(table):
     assert list(table.index) == ROWS
 
 
@@ -92,8 +93,8 @@ def test_the_pages_links_lead_somewhere(demo):
 
 def test_prompts_of_ones_own_are_composed_with_the_instruments_wanted(demo):
     """For two systems, to save time."""
-    others = dict.fromkeys(("amt-weighted", "llama-3b", "llama-3b-amt"))
-    ours = {"prompts": PROMPTS, "variants": {**others, "llama-1b": {"temperatures": [1.0]}}}
+    others = dict.fromkeys(("amt-weighted", "llama-3b-amt"))
+    ours = {"prompts": PROMPTS, "variants": others}
     sampling = {"instruments": [0, "drums"], "constraint": "grammar"}  # of models that have hardly been trained
     (demo / "ours.yaml").write_text(yaml.safe_dump({**ours, "sampling": sampling}))
     run = snakemake(demo, "--profile", "demo", "--configfile", "demo/experiment.yaml", "ours.yaml", "--", "compose")

@@ -82,8 +82,9 @@ def test_another_experiment_is_not_the_study(study):
 @pytest.mark.slow
 @pytest.mark.xdist_group("demo")
 def test_the_demos_pipeline_sees_the_controls(demo, tmp_path):
-    (tmp_path / "controls.yaml").write_text(yaml.safe_dump({"systems": CONTROLS}))
-    files = [f"results/demo/metrics/{name}.json" for name in ("ground-truth", *CONTROLS)]
+    controls = {name: control for name, control in CONTROLS.items() if name != "wrong-half"}  # to save time
+    (tmp_path / "controls.yaml").write_text(yaml.safe_dump({"systems": controls}))
+    files = [f"results/demo/metrics/{name}.json" for name in ("ground-truth", *controls)]
     try:
         run = snakemake(
             demo, "--profile", "demo", "--configfile", "demo/experiment.yaml", str(tmp_path / "controls.yaml"),
@@ -92,7 +93,7 @@ def test_the_demos_pipeline_sees_the_controls(demo, tmp_path):
         assert run.returncode == 0, run.stdout[-3000:]
         truth, copy, band, *wrong = (json.loads((demo / file).read_text()) for file in files)
     finally:
-        for name in CONTROLS:
+        for name in controls:
             for folder in ("samples", "audio", "embeddings"):
                 shutil.rmtree(demo / "results/demo" / folder / name, ignore_errors=True)
             for path in (demo / "results/demo").rglob(f"{name}.*"):

@@ -63,7 +63,7 @@ def test_the_best_of_each_variant_is_marked():
 @pytest.mark.slow
 @pytest.mark.xdist_group("demo")
 def test_sweep_of_the_demo(demo, tmp_path):
-    (tmp_path / "fewer.yaml").write_text("sweep: {variants: [llama-1b], batch_sizes: [4]}")  # to save time
+    (tmp_path / "fewer.yaml").write_text("sweep: {variants: [llama-1b], batch_sizes: [4], sequences: 32}")
     files = ["demo/experiment.yaml", str(tmp_path / "fewer.yaml")]
     run = snakemake(demo, "--profile", "demo", "--configfile", *files, "--", "sweep")
     assert run.returncode == 0, run.stdout[-5000:]
@@ -74,7 +74,7 @@ def test_sweep_of_the_demo(demo, tmp_path):
     for row in table.to_dict("records"):
         point = SweepPoint(row["variant"], row["batch_size"], row["learning_rate"])
         log = pd.read_parquet(folder / f"{point.name}.parquet")
-        assert log["step"].max() == row["max_steps"] == 64 // row["batch_size"]
+        assert log["step"].max() == row["max_steps"] == 32 // row["batch_size"]
         assert json.loads((folder / f"{point.name}.json").read_text())["val_loss"] == log["val_loss"].min()
     assert not list(folder.rglob("*.safetensors")), "a search keeps no model"
     assert (folder / "losses.png").stat().st_size > 10_000
