@@ -121,7 +121,8 @@ SCORES = pa.schema(
     }
 )
 
-# embeddings/{system}/fad.parquet: a row per embedding, `index` being that of its clip.
+# embeddings/{system}/fad.parquet: a row per embedding, `index` being that of its clip; and clamp2.parquet: a row per
+# MIDI file.
 FAD_EMBEDDINGS = pa.schema({"index": pa.int32(), "embedding": pa.list_(pa.float32())})
 
 # embeddings/{system}/clap.parquet: a row per clip; of its audio, an embedding per window.

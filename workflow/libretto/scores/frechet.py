@@ -1,4 +1,4 @@
-"""FAD and FAD-sub: Fréchet distances of audio embeddings (paper, section 5.3)."""
+"""FAD, FAD-sub and FMD: Fréchet distances of embeddings (paper, section 5.3)."""
 
 from collections.abc import Mapping
 
@@ -135,3 +135,21 @@ def fad_sub(
         order = np.random.default_rng(stable_seed(seed, "fad-sub", draw)).permutation(sorted(clips))
         distances.append(fad({index: clips[index] for index in sorted(order[:size].tolist())}, reference))
     return distances
+
+
+def fmd_scores(
+    files: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray], draws: int, seed: int
+) -> dict[str, float | None]:
+    """`fmd`, the Fréchet music distance (Retkowski et al., 2024), and its floor, as `fad_floor`.
+
+    Args:
+        files: CLaMP 2's embedding [1, d] of each MIDI file.
+        reference: of the reference set.
+        draws: of the floor.
+        seed: of the draws.
+
+    Returns:
+        The distance is None with fewer than two files.
+    """
+    distance = fad(files, reference) if len(files) > 1 else None
+    return {"fmd": distance, "fmd_floor": fad_floor(reference, len(files), draws, seed)}

@@ -1,11 +1,11 @@
-"""Audio embeddings: VGGish (the paper's FAD), CLAP (the paper's CLAP score), and a log-mel statistic."""
+"""Embeddings: VGGish (the paper's FAD), CLAP (the paper's CLAP score), a log-mel statistic; CLaMP 2 of MIDI files."""
 
 from libretto.audio.embeddings.base import Embedder
 from libretto.audio.embeddings.logmel import LogMel
 
 
 def make_embedder(name: str, weights: list[str], sha256: str | None) -> Embedder:
-    """The embedder of that name.
+    """The embedder of audio of that name.
 
     Args:
         name: of `libretto.config.embeddings.EMBEDDINGS`.

@@ -1,4 +1,4 @@
-"""What VGGish and CLAP share: loading untrusted weights, and importing laion-clap without network."""
+"""What the networks share: loading untrusted weights, and importing laion-clap without network."""
 
 import contextlib
 import logging
@@ -33,7 +33,7 @@ logger = logging.getLogger("libretto")
 def untrusted_weights(path: str | Path, model: str) -> Iterator[None]:
     """A context in which checkpoints load as tensors and numbers only; do nothing but load one inside it.
 
-    These checkpoints are pickles, which can run any code, and both packages load them without `weights_only`.
+    These checkpoints are pickles, which can run any code, and the packages load most of them without `weights_only`.
 
     Args:
         path: of the checkpoint.
