@@ -133,6 +133,14 @@ def test_incomplete_entry_is_refused(config, entry, message):
         check_sources(config, "sources", [source_path(config, "lmd", "sources")])
 
 
+def test_a_checkpoint_is_one_file(config):
+    models = config["sources"]["models"]
+    models |= {"clamp2": {"path": __file__}, "vggish": {"hub": "someone/vggish", "revision": REVISION}}
+    check_sources(config, "sources", [__file__])
+    with pytest.raises(InputError, match=r"sources\.models\.vggish: hub: needs file: beside it"):
+        check_sources(config, "sources", [source_path(config, "vggish", "sources")])
+
+
 def test_model_path_must_be_a_folder(config):
     config["sources"]["models"]["llama"] = {"path": __file__}
     with pytest.raises(InputError, match=r"there is no config\.json in .*; name the folder that holds the model's"):

@@ -1,4 +1,4 @@
-"""The embeddings of audio that FAD can be computed in, and what each needs."""
+"""The embeddings that scores are computed in, and what each needs."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,35 @@ class Embedding:
     Attributes:
         models: by their names under sources.models; the first is the checkpoint.
         gpus: how many a job asks for.
+        of_audio: whether it hears clips, so that FAD can be computed in it; or else it reads MIDI files.
     """
 
     models: tuple[str, ...]
     gpus: int
+    of_audio: bool = True
 
 
-# By their names in metrics.fad_embedding; libretto.audio.embeddings computes them.
+# Those of audio by their names in metrics.fad_embedding; libretto.audio.embeddings computes all.
 EMBEDDINGS = {
     "vggish": Embedding(("vggish",), gpus=1),
     "clap": Embedding(("clap", "roberta-base"), gpus=1),
     "logmel": Embedding((), gpus=0),
+    "clamp2": Embedding(("clamp2",), gpus=1, of_audio=False),
 }
 PAPER_EMBEDDING = "vggish"
+# The models that are one file each; the others are folders.
+CHECKPOINTS = {embedding.models[0] for embedding in EMBEDDINGS.values() if embedding.models}
+
+
+def measured_embeddings(config: dict) -> dict[str, str]:
+    """The embeddings that the config's scores need, by the names of their files in embeddings/{system}/."""
+    metrics = config["metrics"]
+    measured = {"fad": metrics["fad_embedding"]}
+    if metrics["clap"]:
+        measured["clap"] = "clap"
+    if metrics["fmd"]:
+        measured["clamp2"] = "clamp2"
+    return measured
 
 
 def expected_sha256(config: dict, embedding: str) -> str | None:

@@ -6,6 +6,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from libretto.config.embeddings import CHECKPOINTS
 from libretto.errors import InputError
 
 NETWORK_TIMEOUT = 5  # seconds
@@ -208,12 +209,13 @@ def _check_source(config: dict, name: str, path: str) -> None:
         if name in FILE_NAMES and not os.path.isfile(path):
             more = "; a folder of MIDI files needs sources.midicaps.path: <a .csv or .parquet table>"
             raise InputError(f"{key}.path: {path} is a folder; name the file itself{more if name == 'lmd' else ''}")
-        if name not in FILE_NAMES and not {"file", "url"} & entry.keys() and not os.path.isfile(f"{path}/config.json"):
+        is_file = name in CHECKPOINTS or {"file", "url"} & entry.keys()
+        if name not in FILE_NAMES and not is_file and not os.path.isfile(f"{path}/config.json"):
             raise InputError(f"{key}.path: there is no config.json in {path}; name the folder that holds the model's")
     elif "url" not in entry and "hub" not in entry:
         raise InputError(f"{key} has no path:, url: or hub:; give one of them")
     elif "url" not in entry:
-        if name in FILE_NAMES and "file" not in entry:
+        if name in {*FILE_NAMES, *CHECKPOINTS} and "file" not in entry:
             raise InputError(f"{key}: hub: needs file: beside it, the file's path in the repository")
         if entry.get("gated") and not os.path.exists(path) and not _has_token():
             raise InputError(
