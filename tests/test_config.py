@@ -233,7 +233,7 @@ def test_defaults_are_the_papers_figures(config):
 
 def test_the_schema_knows_every_embedding():
     entry = yaml.safe_load(SCHEMA.read_text())["properties"]["metrics"]["properties"]["fad_embedding"]
-    assert entry["enum"] == [*EMBEDDINGS]
+    assert entry["enum"] == [name for name, embedding in EMBEDDINGS.items() if embedding.of_audio]
     assert entry["default"] == PAPER_EMBEDDING
 
 
@@ -294,6 +294,7 @@ def test_every_key_is_described():
         ("metrics.fad_sub.size", 1001, r"metrics\.fad_sub\.size: 1001 is more than sampling\.n, 1000"),
         ("data.splits.valid", "ef", r"data\.splits: a digit occurs twice"),
         ("sources.models", {}, r"they need sources\.models\.clap"),
+        ("metrics.fmd", True, r"they need sources\.models\.clamp2; give it, or measure without it"),
         (
             "variants.llama-1b",
             {"family": "llama", "adapter": {}, "training": {"shard": True}},

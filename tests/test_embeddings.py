@@ -147,11 +147,10 @@ def test_weights_of_another_hash_are_not_loaded(tmp_path, caplog):
     assert caplog.messages == [f"{weights} has no sha256: in the config; it is trusted to be the right file"]
     check_weights(weights, sha256(weights))
     for name, embedding in EMBEDDINGS.items():
-        if embedding.models:
+        if embedding.models and embedding.of_audio:
             with pytest.raises(InputError, match=r"vggish\.pth has SHA-256"):
                 make_embedder(name, [weights, tmp_path][: len(embedding.models)], "0" * 64)
-        else:
-            assert make_embedder(name, [], None).name == name
+    assert make_embedder("logmel", [], None).name == "logmel"
 
 
 def random_vggish(path):

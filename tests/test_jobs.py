@@ -18,6 +18,7 @@ from libretto.config.jobs import (
     text_settings,
     training_models,
     training_splits,
+    used_sources,
     variant_settings,
 )
 from libretto.config.systems import sampling_settings, systems
@@ -74,6 +75,21 @@ def test_a_row_is_scored_from_what_it_has(config):
         "fad_reference": "runs/a/embeddings/background/fad.parquet",
         "validation": "runs/a/metrics/validation/llama-1b.json",
     }
+
+
+def test_fmd_has_inputs_where_it_is_on(config):
+    config["metrics"] |= {"clap": False, "fmd": True}
+    rows = systems(config)
+    assert scored_files(config, rows["ground-truth"], "runs/a") == {}
+    assert scored_files(config, rows["amt-unconditional-t1.0"], "runs/a") == {
+        "fad": "runs/a/embeddings/amt-unconditional-t1.0/fad.parquet",
+        "fad_reference": "runs/a/embeddings/background/fad.parquet",
+        "fmd": "runs/a/embeddings/amt-unconditional-t1.0/clamp2.parquet",
+        "fmd_reference": "runs/a/embeddings/background/clamp2.parquet",
+    }
+    assert "clamp2" in used_sources(config)
+    config["metrics"]["fmd"] = False
+    assert "clamp2" not in used_sources(config)
 
 
 def test_options_are_quoted_and_may_be_missing():

@@ -156,6 +156,10 @@ def test_hours_are_by_arithmetic(config, figures):
     assert rows["generate", "llama-3b-t1.1"]["hours"] == pytest.approx(4 * 9 / 3600)  # 1,000 in batches of 250
     assert rows["embed_fad", "all systems"]["hours"] == pytest.approx((9 * 1000 + 3000) * 0.36 / 3600)
     assert rows["embed_clap", "all systems"]["hours"] == pytest.approx((11 * 1000 + 3000) * 0.36 / 3600)
+    config["metrics"]["fmd"] = True
+    fmd = project(config, figures | {"embed/clamp2": {"memory_gb": 1.0, "seconds": 0.018}}, sampled(config))[-1]
+    assert (fmd["rule"], fmd["speed"]) == ("embed_clamp2", "0.02 s for a sample")
+    assert fmd["hours"] == pytest.approx(rows["embed_fad", "all systems"]["hours"] / 20)
     page = to_markdown("paper", {"device": "H200", "device_memory_gb": 141.0}, [*rows.values()], [], 10**12, False)
     assert "70.0 of 141" in page
     assert "Nothing was found." in page

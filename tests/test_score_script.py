@@ -12,6 +12,7 @@ from scipy import linalg
 from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
 from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcards
 
+from libretto.audio.embeddings.base import write_embeddings
 from libretto.audio.manifest import Rendering, write_renderings
 from libretto.report.table import METRICS
 from libretto.tables import CLAP_EMBEDDINGS
@@ -91,8 +92,26 @@ def test_distances_in_claps_space_are_those_of_all_windows(score, tmp_path):
     assert found["fad"] is None  # without its files
 
 
+def test_fmd_is_the_distance_of_all_midi_files(score, tmp_path):
+    draws = np.random.default_rng(0)
+    ours, theirs = draws.normal(0.4, 1, size=(N + 1, 4)), draws.normal(size=(2 * N + 4, 4))  # one makes no sound
+    for name, rows in {"ours": ours, "theirs": theirs}.items():
+        write_embeddings(dict(enumerate(rows[:, None])), tmp_path / f"{name}.parquet")
+    found, _ = score(fmd="ours.parquet", fmd_reference="theirs.parquet")
+
+    def distance(a, b):
+        root = linalg.sqrtm(np.cov(a, rowvar=False) @ np.cov(b, rowvar=False)).real
+        return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
+
+    assert found["fmd"] == pytest.approx(distance(ours, theirs), rel=1e-5)
+    halves = [distance(theirs[order[: N + 1]], theirs[order[N + 1 :]]) for order in map(draws.permutation, [16] * 200)]
+    assert min(halves) < found["fmd_floor"] < max(halves)
+    assert found["fad"] is None
+
+
 def test_without_clap_and_validation_their_scores_are_null(score):
     found, samples = score()
+    assert not [name for name in found if "fmd" in name]  # which is off by default
     names = ("fad_clap", "kad_clap", "clap_mean", "clap_own_minus_others", "val_loss_music_own_minus_others")
     assert [found[name] for name in names] == [None] * len(names)
     assert "clap" not in set(samples["score"])

@@ -130,6 +130,22 @@ def test_groups_and_cells(table):
     assert left_out == ["FAD (clap) ↓", "KAD (clap) ↓"]
 
 
+def test_fmd_has_a_column_its_floor_and_a_note_where_it_was_measured(table, paper):
+    metrics = {name: metrics_of(system) for name, system in SYSTEMS.items()}
+    metrics["amt-t1.0"] |= {"fmd": 131.25, "fmd_floor": 97.5}
+    measured = build_table(metrics, paper)
+    assert list(measured.columns) == ["system", *METRICS, "fmd", "fmd_floor", *PAPER_COLUMNS]
+    with_fmd, without = (page_values(rows, SYSTEMS.values(), clap=True, standins=False) for rows in (measured, table))
+    place = [score.heading for score in with_fmd["further_columns"]].index("FMD ↓")
+    assert with_fmd["further_columns"][:place] + with_fmd["further_columns"][place + 1 :] == without["further_columns"]
+    cells = {row["system"]: row["scores"][place][0] for _, rows in with_fmd["further"] for row in rows}
+    assert cells["amt-t1.0"] == "131.2"
+    assert {cells[name] for name in SYSTEMS if name != "amt-t1.0"} == {"—"}
+    notes_of_fmd = [note for note in with_fmd["notes"] if note not in without["notes"]]
+    assert [note.split(" ")[0] for note in notes_of_fmd] == ["FMD", "Files"]
+    assert "are 97.500 from its other files: the floor of FMD" in notes_of_fmd[1]
+
+
 def test_markdown_is_aligned_and_says_what_was_not_measured(paper):
     metrics = {
         name: metrics_of(system, "logmel", clap_mean=None, clap_sem=None, n=9, n_missing=0)

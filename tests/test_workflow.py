@@ -114,6 +114,7 @@ def test_the_picture_shows_every_rule_of_the_full_experiment():
         "unpaired",
         "pack_corpus",
         "test_prompts",
+        "embed_clamp2",
     }
     others |= {name for name in rules() if name.startswith(("compose", "preflight"))}
     assert shown == set(rules()) - others
@@ -218,6 +219,15 @@ def test_config_alone_adds_a_row(checkout, plan, tmp_path, change, row, trained)
     assert after["train"] == before["train"] + trained
     for rule in ("generate", "render", "score"):
         assert after[rule] == before[rule] + 1
+
+
+@pytest.mark.slow
+def test_fmd_is_a_job_per_row_that_is_compared_where_it_is_on(checkout, plan, tmp_path):
+    (tmp_path / "fmd.yaml").write_text("metrics: {fmd: true}\nsources: {models: {clamp2: {path: clamp2.pth}}}")
+    on, off = job_counts(dry_run(checkout, "--configfile", str(tmp_path / "fmd.yaml"))), job_counts(plan)
+    # The nine that are sampled, and the reference set; the other jobs are those of the run without.
+    assert on - off == {"embed_clamp2": 10, "missing_clamp2": 1, "total": 11}
+    assert off - on == {}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Sections 5.1 and 5.3: the music of every system, and FAD's reference set, as audio and as embeddings of audio."""
+"""Sections 5.1 and 5.3: the music of every system, and FAD's reference set, as audio and as embeddings."""
 
 from libretto.config.embeddings import EMBEDDINGS, expected_sha256
 
@@ -100,3 +100,33 @@ rule embed_clap:
         "CLAP embeddings of {wildcards.system}"
     script:
         "../scripts/embed_clap.py"
+
+
+rule embed_clamp2:
+    input:
+        midi=ancient("<run>/samples/{system}/midi"),
+        tokens="<run>/samples/{system}/tokens.parquet",  # which tells what is in the folder
+        clamp2=source("clamp2"),
+    output:
+        embeddings="<run>/embeddings/{system}/clamp2.parquet",
+    log:
+        "<run>/logs/embed_clamp2/{system}.log",
+    benchmark:
+        "<run>/benchmarks/embed_clamp2/{system}.tsv"
+    wildcard_constraints:
+        system=one_of([*WITH_FAD, FAD_REFERENCE.name]),
+    conda:
+        "../../envs/audio.yaml"
+    threads: 1
+    resources:
+        gpu=EMBEDDINGS["clamp2"].gpus,
+        mem_mb=grows(8000),
+        runtime=grows(60),
+    params:
+        contents=source_contents("clamp2"),
+        sha256=expected_sha256(config, "clamp2"),
+        code=code("embed_clamp2.py", unused=[path for name, path in EMBEDDERS.items() if name != "clamp2"]),
+    message:
+        "CLaMP 2 embeddings of {wildcards.system}"
+    script:
+        "../scripts/embed_clamp2.py"

@@ -1,5 +1,6 @@
 """Before days of GPU time, minutes of it: `snakemake preflight` says what a run will take and what would stop it."""
 
+from libretto.config.embeddings import measured_embeddings
 from libretto.config.jobs import preflight_models, preflight_sampling, preflight_training, used_sources
 from libretto.config.systems import sampling_settings
 from libretto.config.sources import download_urls, source_problems, unreachable_hosts
@@ -12,7 +13,7 @@ MEASURED = {
     if name in GENERATED and not system.checkpoint
 }
 
-EMBEDDED = {"fad": FAD_EMBEDDING} | ({"clap": "clap"} if config["metrics"]["clap"] else {})
+EMBEDDED = measured_embeddings(config)
 
 
 # Seconds of work: not worth a place in a cluster's queue.
@@ -111,7 +112,7 @@ rule preflight_embed:
         sha256=lambda wildcards: expected_sha256(config, EMBEDDED[wildcards.embedding]),
         code=code("preflight_embed.py"),
     message:
-        "Preflight: embedding audio for {wildcards.embedding}"
+        "Preflight: embedding for {wildcards.embedding}"
     script:
         "../scripts/preflight_embed.py"
 

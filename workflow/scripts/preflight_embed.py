@@ -1,13 +1,14 @@
-"""Reads an embedding's weights where they are there, embeds a minute of noise, writes what that took as JSON."""
+"""Reads an embedding's weights where they are there, embeds noise or random notes, writes what that took as JSON."""
 
 import json
 from pathlib import Path
 
 from libretto.audio.embeddings import make_embedder
+from libretto.audio.embeddings.clamp2 import Clamp2
 from libretto.errors import InputError
 from libretto.job import start_job
 from libretto.preflight.device import describe_device, or_problem
-from libretto.preflight.embedding import measure_embedding
+from libretto.preflight.embedding import measure_clamp2, measure_embedding
 
 start_job(snakemake)
 params = snakemake.params
@@ -16,6 +17,8 @@ params = snakemake.params
 def measure():
     if missing := [path for path in params.weights if not Path(path).exists()]:
         raise InputError(f"{missing[0]} is not there yet: download it with `snakemake {missing[0]}`")
+    if params.embedding == "clamp2":
+        return measure_clamp2(Clamp2(*params.weights, params.sha256))
     return measure_embedding(make_embedder(params.embedding, params.weights, params.sha256))
 
 

@@ -9,7 +9,7 @@ from libretto.audio.embeddings.base import read_embeddings
 from libretto.audio.manifest import read_renderings
 from libretto.job import start_job
 from libretto.scores.clap import clap_matrix, clap_score, read_clap
-from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub, fads_per_sample
+from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub, fads_per_sample, fmd_scores
 from libretto.scores.inference import own_minus_others
 from libretto.scores.kernel import kad
 from libretto.scores.losses import loss_own_minus_others
@@ -80,6 +80,8 @@ if files.get("clap_reference"):
     reference, _ = read_clap(files.clap_reference)
     scores["fad_clap"] = fad(clips, reference) if len(clips) > 1 else None
     scores["kad_clap"] = kad(clips, reference, params.seed)
+if files.get("fmd"):
+    scores |= fmd_scores(*map(read_embeddings, (files.fmd, files.fmd_reference)), params.fad_sub["draws"], params.seed)
 for name, values in by_sample.items():
     scores |= summarize(name, list(values.values()), params.seed)
 scores["clap_mean"] = scores.pop("clap")
@@ -88,8 +90,7 @@ for name in ("instrument_f1", "key_match", "tempo_match", "clap"):
     scores[f"{name}_own_minus_others"], scores[f"{name}_own_minus_others_p"] = gain
 text = json.dumps(scores | counts | {"details": details}, indent=1, allow_nan=False)
 Path(snakemake.output.scores).write_text(text + "\n")
-prompts = {row["index"]: row["prompt_lmd_id"] for row in samples}
-system = snakemake.wildcards.system
+system, prompts = snakemake.wildcards.system, {row["index"]: row["prompt_lmd_id"] for row in samples}
 long = [
     {"system": system, "index": index, "prompt_lmd_id": prompts[index], "score": name, "value": value}
     for name, values in by_sample.items()

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
 
-from libretto.config.embeddings import EMBEDDINGS
+from libretto.config.embeddings import EMBEDDINGS, measured_embeddings
 from libretto.config.jobs import chunk_tokens
 from libretto.config.sources import source_path
 from libretto.errors import InputError
@@ -147,8 +147,7 @@ def check_consistency(config: dict) -> None:
         if "adapter" in variant and variant["training"]["shard"]:
             raise InputError(f"config, variants.{name}: an adapter's training needs no shard: true; remove one of them")
     _check_stages(config["variants"])
-    embeddings = [metrics["fad_embedding"], *(["clap"] if metrics["clap"] else [])]
-    used = {model for name in embeddings for model in EMBEDDINGS[name].models}
+    used = {model for name in measured_embeddings(config).values() for model in EMBEDDINGS[name].models}
     if missing := sorted(used - config["sources"]["models"].keys()):
         raise InputError(f"config, metrics: they need sources.models.{missing[0]}; give it, or measure without it")
 

@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Mapping
 
-from libretto.config.embeddings import EMBEDDINGS
+from libretto.config.embeddings import EMBEDDINGS, measured_embeddings
 from libretto.config.sources import config_key, file_sources, source_entry, source_path, uses_standins
 from libretto.config.sweep import sweep_points, sweep_training
 from libretto.config.systems import FAD_REFERENCE, System, sampling_settings
@@ -125,7 +125,7 @@ def used_sources(config: dict) -> list[str]:
     models += [entry["checkpoint"] for entry in config["systems"].values() if "checkpoint" in entry]
     for variant in config["variants"].values():
         models += [variant[key] for key in ("base", "text_encoder", "init_from") if key in variant]
-    for embedding in (config["metrics"]["fad_embedding"], *(["clap"] if config["metrics"]["clap"] else [])):
+    for embedding in measured_embeddings(config).values():
         models += EMBEDDINGS[embedding].models
     return [*file_sources(config), *dict.fromkeys(models)]
 
@@ -248,6 +248,9 @@ def scored_files(config: dict, system: System, run: str) -> dict[str, str]:
         files["clap"] = f"{run}/embeddings/{system.name}/clap.parquet"
         if system.has_fad and config["metrics"]["fad_embedding"] != "clap":
             files["clap_reference"] = f"{run}/embeddings/{FAD_REFERENCE.name}/clap.parquet"
+    if config["metrics"]["fmd"] and system.has_fad:
+        files["fmd"] = f"{run}/embeddings/{system.name}/clamp2.parquet"
+        files["fmd_reference"] = f"{run}/embeddings/{FAD_REFERENCE.name}/clamp2.parquet"
     return files
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import tabulate
 
+from libretto.config.embeddings import measured_embeddings
 from libretto.config.systems import System, sampling_settings
 
 SECONDS_PER_HOUR = 3600
@@ -64,14 +65,15 @@ def project(config: dict, figures: Mapping[str, Mapping], systems: Iterable[Syst
         rows.append(row)
     n_clips = {"fad": sampling["n"] * len([*systems]) + config["data"]["background"]}
     n_clips["clap"] = n_clips["fad"] + 2 * sampling["n"]  # the ground truth's two rows
-    for kind in ("fad", *(["clap"] if config["metrics"]["clap"] else [])):
+    n_clips["clamp2"] = n_clips["fad"]
+    for kind in measured_embeddings(config):
         measured = figures[f"embed/{kind}"]
         row = {"rule": f"embed_{kind}", "item": "all systems", "hours": None}
         row["memory_gb"] = measured.get("memory_gb")
         if "problem" not in measured:
             row |= {
                 "hours": n_clips[kind] * measured["seconds"] / SECONDS_PER_HOUR,  # of clips of a minute
-                "speed": f"{measured['seconds']:.2f} s for a minute of audio",
+                "speed": f"{measured['seconds']:.2f} s for a {'sample' if kind == 'clamp2' else 'minute of audio'}",
             }
         rows.append(row)
     return rows

@@ -63,10 +63,10 @@ class Score:
         return self.title + {"lower": " ↓", "higher": " ↑", None: ""}[self.better]
 
 
-def scores(embedding: str, clap: bool = True) -> tuple[Score, ...]:
+def scores(embedding: str, clap: bool = True, fmd: bool = False) -> tuple[Score, ...]:
     """The scores of Table 3, then those that this project adds; FAD's headings name the `embedding`.
 
-    The distances in CLAP's space are left out without `clap`, or where FAD is in that space.
+    The distances in CLAP's space are left out without `clap`, or where FAD is in that space; FMD without `fmd`.
     """
     as_paper = embedding == PAPER_EMBEDDING
     in_clap = (
@@ -81,6 +81,7 @@ def scores(embedding: str, clap: bool = True) -> tuple[Score, ...]:
         Score(f"FAD∞ ({embedding})", "fad_infinity", None, "lower", 3, False),
         Score(f"KAD ({embedding})", "kad", None, "lower", 3, False),
         *(in_clap if clap and embedding != "clap" else ()),
+        *((Score("FMD", "fmd", None, "lower", 3, False),) if fmd else ()),
         Score("Val loss, music", "val_loss_music", None, "lower", 3, False),
         Score("… random text", "val_loss_music_random_text", None, None, 3, False),
         Score("Notes / sample", "notes_per_sample", "notes_per_sample_sem", None, 1, False),
@@ -146,6 +147,11 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         )
     else:
         sentences.append("CLAP was not measured: it is switched off in the config (metrics.clap).")
+    if "fmd" in table:
+        sentences.append(
+            "FMD is the distance of the samples' MIDI files from those of the reference set, in the space of CLaMP 2: "
+            "of the notes, where FAD is of the sound."
+        )
     sentences += [
         "The validation losses of the two families cannot be compared: Llama's is over text and music. 'Val loss, "
         "music' is over the music alone in both; '… random text' is the same loss with another song's description: "
@@ -191,6 +197,10 @@ def _floors(table: pd.DataFrame) -> list[str]:
     if not table["fad_floor"].isna().all():
         sentences.append(
             f"Clips of FAD's reference set are {table['fad_floor'].mean():.3f} from its other clips: the floor of FAD."
+        )
+    if "fmd_floor" in table:
+        sentences.append(
+            f"Files of FMD's reference set are {table['fmd_floor'].mean():.3f} from its other files: the floor of FMD."
         )
     if not table["instrument_f1_floor"].isna().all():
         sentences.append(
@@ -317,7 +327,7 @@ def page_values(
     `elsewhere` is as in `published_elsewhere`, whose rows are only shown.
     """
     systems = list(systems)
-    columns = scores(embedding_of(table), clap)
+    columns = scores(embedding_of(table), clap, "fmd" in table)
     main = [score for score in columns if score.in_paper]
     further = [score for score in columns if not score.in_paper]
     foreign = published_elsewhere(elsewhere, main)
@@ -395,7 +405,7 @@ def scores_by_temperature(table: pd.DataFrame, systems: Iterable[System], clap: 
     columns = {f"T {system.temperature}": rows.loc[system.name] for system in systems}
     lines = [
         [score.heading, *(cells(row, score, clap)[0] for row in columns.values())]
-        for score in scores(embedding_of(table), clap)
+        for score in scores(embedding_of(table), clap, "fmd" in table)
     ]
     return markdown_table(["Score", *columns], lines)
 
