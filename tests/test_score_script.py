@@ -70,16 +70,43 @@ def score(tmp_path, monkeypatch):
     return run
 
 
+def frechet(ours, theirs):
+    """The distance of two sets of rows, by SciPy's square root of a matrix."""
+    sigma, sigma_reference = np.cov(ours, rowvar=False), np.cov(theirs, rowvar=False)
+    root = linalg.sqrtm(sigma @ sigma_reference).real
+    return ((ours.mean(0) - theirs.mean(0)) ** 2).sum() + np.trace(sigma + sigma_reference - 2 * root)
+
+
+def test_fad_is_that_of_all_embeddings(score, tmp_path):
+    draws = np.random.default_rng(0)
+    ours = {i: draws.normal(0.4, 1, size=(5 + i % 3, 4)) for i in reversed(range(N))}
+    theirs = {i: draws.normal(size=(6, 4)) for i in range(9)}
+    write_embeddings(ours, tmp_path / "fad.parquet")
+    write_embeddings(theirs, tmp_path / "reference.parquet")
+    files = {"fad": "fad.parquet", "fad_reference": "reference.parquet"}
+    found, samples = score(**files)
+    reference = np.concatenate([*theirs.values()])
+    assert found["fad"] == pytest.approx(frechet(np.concatenate([*ours.values()]), reference), rel=1e-5)
+    assert found["details"]["n_background"] == 9
+    assert len(found["details"]["fad_sub"]) == 2
+    assert found["fad_sub_mean"] == pytest.approx(np.mean(found["details"]["fad_sub"]))
+    for name in ("fad_infinity", "kad", "fad_floor", "fad_sub_sem"):
+        assert found[name] is not None
+    by_sample = samples[samples["score"] == "fad_per_sample"].set_index("index")["value"]
+    assert sorted(by_sample.index) == [*range(N)]
+
+    write_embeddings(ours | {N: ours[0]}, tmp_path / "fad.parquet")
+    with pytest.raises(RuntimeError, match=r"fad\.parquet holds 7 clips that do not match the 6 audible ones"):
+        score(**files)
+
+
 def test_distances_in_claps_space_are_those_of_all_windows(score, tmp_path):
     draws = np.random.default_rng(0)
     ours, texts = write_clap(tmp_path / "clap.parquet", [*range(N)][::-1], draws, 0.4)
     theirs, _ = write_clap(tmp_path / "reference.parquet", [*range(9)], draws)
     found, samples = score(clap="clap.parquet", clap_reference="reference.parquet")
 
-    sigma, sigma_reference = np.cov(ours, rowvar=False), np.cov(theirs, rowvar=False)
-    root = linalg.sqrtm(sigma @ sigma_reference).real
-    fad = ((ours.mean(0) - theirs.mean(0)) ** 2).sum() + np.trace(sigma + sigma_reference - 2 * root)
-    assert found["fad_clap"] == pytest.approx(fad, rel=1e-6)
+    assert found["fad_clap"] == pytest.approx(frechet(ours, theirs), rel=1e-6)
 
     m, n = len(theirs), len(ours)
     gamma = 1 / (2 * np.median(euclidean_distances(theirs)[np.triu_indices(m, 1)]) ** 2)
@@ -99,12 +126,8 @@ def test_fmd_is_the_distance_of_all_midi_files(score, tmp_path):
         write_embeddings(dict(enumerate(rows[:, None])), tmp_path / f"{name}.parquet")
     found, _ = score(fmd="ours.parquet", fmd_reference="theirs.parquet")
 
-    def distance(a, b):
-        root = linalg.sqrtm(np.cov(a, rowvar=False) @ np.cov(b, rowvar=False)).real
-        return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
-
-    assert found["fmd"] == pytest.approx(distance(ours, theirs), rel=1e-5)
-    halves = [distance(theirs[order[: N + 1]], theirs[order[N + 1 :]]) for order in map(draws.permutation, [16] * 200)]
+    assert found["fmd"] == pytest.approx(frechet(ours, theirs), rel=1e-5)
+    halves = [frechet(theirs[order[: N + 1]], theirs[order[N + 1 :]]) for order in map(draws.permutation, [16] * 200)]
     assert min(halves) < found["fmd_floor"] < max(halves)
     assert found["fad"] is None
 
