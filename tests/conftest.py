@@ -1,5 +1,7 @@
 """Tiny models and splits in the real formats: AMT's vocabulary, Llama with its own small one, songs of a few chunks."""
 
+import gc
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,6 +39,12 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_objects_to_collect():
+    """Each training collects garbage: not among the million objects that the imports have made, which takes 0.3 s."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
