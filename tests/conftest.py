@@ -10,7 +10,7 @@ import yaml
 
 from libretto.tables import CHUNKS
 from libretto.tokens import vocab
-from tests.checkout import ROOT, copy_checkout, shorten, snakemake
+from tests.checkout import ROOT, copy_checkout, dry_run, job_counts, shorten, snakemake
 
 SPECIAL_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
 CAPTIONS = [
@@ -55,6 +55,12 @@ def demo(tmp_path_factory):
     run = snakemake(checkout, "--profile", "demo")
     assert run.returncode == 0, run.stdout[-5000:]
     return checkout
+
+
+@pytest.fixture(scope="session")
+def shipped_plan(tmp_path_factory):
+    """The jobs of the shipped config, by rule; for tests in the group `plan`, so that one worker makes it."""
+    return job_counts(dry_run(copy_checkout(tmp_path_factory.mktemp("plan"))))
 
 
 @pytest.fixture(scope="session")
