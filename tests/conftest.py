@@ -1,5 +1,7 @@
 """Tiny models and splits in the real formats: AMT's vocabulary, Llama with its own small one, songs of a few chunks."""
 
+import gc
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,7 +10,7 @@ import yaml
 
 from libretto.tables import CHUNKS
 from libretto.tokens import vocab
-from tests.checkout import ROOT, copy_checkout, shorten, snakemake
+from tests.checkout import ROOT, copy_checkout, dry_run, job_counts, shorten, snakemake
 
 SPECIAL_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
 CAPTIONS = [
@@ -39,6 +41,12 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_objects_to_collect():
+    """Each training collects garbage: not among the million objects that the imports have made, which takes 0.3 s."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """A copy of the checkout in which `snakemake --profile demo` has run, with a shorter experiment."""
@@ -47,6 +55,12 @@ def demo(tmp_path_factory):
     run = snakemake(checkout, "--profile", "demo")
     assert run.returncode == 0, run.stdout[-5000:]
     return checkout
+
+
+@pytest.fixture(scope="session")
+def shipped_plan(tmp_path_factory):
+    """The jobs of the shipped config, by rule; for tests in the group `plan`, so that one worker makes it."""
+    return job_counts(dry_run(copy_checkout(tmp_path_factory.mktemp("plan"))))
 
 
 @pytest.fixture(scope="session")

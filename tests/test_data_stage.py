@@ -12,8 +12,11 @@ import pytest
 
 from libretto.data.splits import chunk_song
 from tests.checkout import ROOT, jobs_of, snakemake
+from tests.compiled import lend_compiled
 from tests.corpus import write_archive
 from tests.realmidi import FOLDER, manifest
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("data")]  # so that one worker runs the stage on the real files
 
 HEX_DIGITS = "0123456789abcdef"
 SPLIT_OF = dict.fromkeys(HEX_DIGITS, "train") | {"e": "valid", "f": "test"}
@@ -44,6 +47,7 @@ def read(folder, name):
 def real(tmp_path_factory):
     """The folder where the data stage has run on the real files, with small cuts."""
     folder = tmp_path_factory.mktemp("real")
+    lend_compiled(folder)
     run(
         folder,
         FOLDER / "lmd.tar.gz",
@@ -56,7 +60,6 @@ def real(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_every_real_file_has_the_references_tokens_or_its_reason(real):
     songs = {song["lmd_id"]: song for digit in HEX_DIGITS for song in read(real, f"tokens/{digit}")}
     dropped = {loss["lmd_id"]: loss["reason"] for loss in read(real, "dropped") if loss["stage"] != "split"}
@@ -75,7 +78,6 @@ def test_every_real_file_has_the_references_tokens_or_its_reason(real):
     assert sum(reason == "no-midi" for reason in dropped.values()) == 3
 
 
-@pytest.mark.slow
 def test_every_real_file_and_caption_is_in_one_split_or_dropped(real):
     splits = {split: read(real, f"splits/{split}") for split in ("train", "valid", "test", "background")}
     assert [len(splits[split]) for split in ("valid", "test", "background")] == [5, 6, 9]
@@ -98,7 +100,6 @@ def test_every_real_file_and_caption_is_in_one_split_or_dropped(real):
     assert summary["songs_before_cut"] == len(kept) + summary["dropped"]["split"]["cut"]
 
 
-@pytest.mark.slow
 def test_chunks_of_real_songs_are_those_of_their_tokens(real):
     tokens = {song["lmd_id"]: song["tokens"] for song in read(real, "tokens/f")}
     for song in read(real, "splits/test"):
@@ -106,7 +107,6 @@ def test_chunks_of_real_songs_are_those_of_their_tokens(real):
         assert [chunk.tolist() for chunk in expected] == song["chunks"]
 
 
-@pytest.mark.slow
 def test_splits_of_longer_chunks_hold_the_same_songs_in_fewer_pieces(real):
     """Counted from onsets alone: a chunk is 4,095 tokens of 1,365 events, and stays if it spans less than 100 s."""
     expected, order = {}, {}
@@ -151,13 +151,13 @@ def hashes(folder):
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-@pytest.mark.slow
 def test_a_killed_job_leaves_nothing_and_only_it_runs_again(tmp_path):
     archive, captions = tmp_path / "lmd.tar.gz", tmp_path / "train.json"
     write_archive(archive, captions, 1_500, median_notes=1_000)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    undisturbed.mkdir()
-    killed.mkdir()
+    for folder in (undisturbed, killed):
+        folder.mkdir()
+        lend_compiled(folder)
     targets = [f"results/data/data/tokens/{digit}.parquet" for digit in "05"]
     run(undisturbed, archive, captions, *targets)
     logs = killed / "results/data/logs"

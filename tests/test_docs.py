@@ -17,6 +17,7 @@ import yaml
 
 from libretto.config.systems import systems
 from tests.checkout import ROOT, copy_checkout, dry_run, job_counts
+from tests.compiled import lend_compiled
 from tests.realmidi import FOLDER, manifest, midi_files
 
 BLOCK = re.compile(r"(?:^`(?P<file>[^`\n]+)`:\n\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -31,6 +32,8 @@ def follow(title: str, checkout: Path) -> list[str]:
     page = (ROOT / "docs" / "extending.md").read_text()
     section = re.search(rf"^## {title}$.*?(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)[0]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # every job would compile the library again
     printed = []
     for block in BLOCK.finditer(section):
         if block["file"]:
@@ -39,7 +42,7 @@ def follow(title: str, checkout: Path) -> list[str]:
             continue
         command = {"sh": ["bash", "-e"], "diff": ["git", "apply"]}[block["kind"]]
         run = subprocess.run(
-            command, input=block["text"], cwd=checkout, env={**os.environ, "PATH": path}, text=True,
+            command, input=block["text"], cwd=checkout, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert run.returncode == 0, run.stdout[-3000:]
@@ -49,12 +52,12 @@ def follow(title: str, checkout: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_variant_as_written(tmp_path):
+@pytest.mark.xdist_group("plan")
+def test_a_variant_as_written(shipped_plan, tmp_path):
     checkout = copy_checkout(tmp_path)
-    before = job_counts(dry_run(checkout))
     (printed,) = follow("A variant", checkout)
     per_temperature = ("generate", "copied", "render", "embed_fad", "embed_clap", "score")
-    assert job_counts(printed) - before == {
+    assert job_counts(printed) - shipped_plan == {
         "train": 1, "validate": 1, **dict.fromkeys(per_temperature, 2), "total": 14,
     }  # fmt: skip
 
@@ -95,6 +98,7 @@ def test_a_score_as_written(demo, tmp_path):
 @pytest.mark.slow
 def test_a_corpus_of_ones_own_as_written(tmp_path):
     checkout = copy_checkout(tmp_path)
+    lend_compiled(checkout, checkout)
     lines = (FOLDER / "train.json").read_text().splitlines()
     captions = {Path(row["location"]).stem: row["caption"] for row in map(json.loads, lines)}
     expected = {lmd_id: row["status"] for lmd_id, row in manifest().items() if lmd_id in captions}

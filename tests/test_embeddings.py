@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tarfile
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from libretto.audio.embeddings.logmel import BANDS, FLOOR, LogMel
 from libretto.audio.embeddings.weights import check_weights, tokenizers_of_laion_clap, untrusted_weights
 from libretto.config.embeddings import EMBEDDINGS
 from libretto.errors import InputError
+
+pytestmark = pytest.mark.xdist_group("embeddings")  # so that one worker imports laion-clap and makes checkpoints
 
 RATE = 22_050
 
@@ -153,23 +156,26 @@ def test_weights_of_another_hash_are_not_loaded(tmp_path, caplog):
     assert make_embedder("logmel", [], None).name == "logmel"
 
 
-def random_vggish(path):
+@pytest.fixture(scope="module")
+def random_vggish(tmp_path_factory):
+    """A checkpoint of random weights, and the network."""
     from torchvggish.torchvggish import _vgg
 
     torch.manual_seed(0)
     network = _vgg()
+    path = tmp_path_factory.mktemp("vggish") / "weights.pth"
     torch.save(network.state_dict(), path)
-    return network.eval()
+    return path, network.eval()
 
 
 @pytest.mark.slow
-def test_vggish_is_that_of_frechet_audio_distance(tmp_path, monkeypatch):
+def test_vggish_is_that_of_frechet_audio_distance(random_vggish, monkeypatch):
     from torchvggish.vggish_input import waveform_to_examples
 
     monkeypatch.setattr("torch.hub.urlopen", None)
-    network = random_vggish(tmp_path / "weights.pth")
+    weights, network = random_vggish
     hub = torch.hub.get_dir(), torch.hub.load
-    embedder = make_embedder("vggish", [str(tmp_path / "weights.pth")], sha256(tmp_path / "weights.pth"))
+    embedder = make_embedder("vggish", [str(weights)], sha256(weights))
     assert (torch.hub.get_dir(), torch.hub.load) == hub
 
     audio = noise(3.5, 16_000)
@@ -279,7 +285,19 @@ def unusable_checkpoints(folder):
     return sorted(folder.iterdir())
 
 
+@pytest.fixture
+def cheap_networks(monkeypatch):
+    """A network's random first weights, which a checkpoint replaces, take nearly all of the time that it takes."""
+    from torchlibrosa import stft
+
+    matrix = cache(partial(stft.DFTBase.dft_matrix, None))  # a function of the size alone
+    monkeypatch.setattr(stft.DFTBase, "dft_matrix", lambda self, n: matrix(n))
+    for name in ("uniform_", "erfinv_"):
+        monkeypatch.setattr(torch.Tensor, name, lambda tensor, *arguments, **options: tensor)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("cheap_networks")
 @pytest.mark.filterwarnings("ignore:'torch.load' received a zip file", "ignore:.*torch.jit.script.*:DeprecationWarning")
 @pytest.mark.parametrize("name", ["vggish", "clap"])
 def test_what_is_no_checkpoint_is_an_input_error(name, random_clap, tmp_path):
@@ -306,10 +324,9 @@ def test_an_error_that_is_not_the_checkpoints_is_not_blamed_on_it(error):
 
 
 @pytest.mark.slow
-def test_a_user_who_switched_protection_off_is_protected_too(tmp_path, monkeypatch):
+def test_a_user_who_switched_protection_off_is_protected_too(random_vggish, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    random_vggish(tmp_path / "weights.pth")
-    make_embedder("vggish", [str(tmp_path / "weights.pth")], None)
+    make_embedder("vggish", [str(random_vggish[0])], None)
     trace = tmp_path / "trace"
     torch.save(Attack(trace), tmp_path / "attack.pth")
     with pytest.raises(InputError, match=r"it asks for shutil\.copyfile"):

@@ -15,7 +15,7 @@ from libretto.scores.music import (
 )
 from libretto.scores.tempo import tempo_matches
 from libretto.tokens.analysis import estimate_key, estimate_tempo, parse_key, same_key, tempo_bin
-from libretto.tokens.reference import midi_to_tokens_mido
+from libretto.tokens.compiled import midi_to_tokens_compiled
 from libretto.tokens.vocab import DRUMS, DURATION_OFFSET, NOTE_OFFSET, PITCHES
 from tests.realmidi import FOLDER, midi_files
 from tests.realmidi import captions as real_captions
@@ -37,7 +37,7 @@ def real():
     """The tokens of the real files in music.json, and what muspy 0.5.0 and music21 10.5.1 found in them."""
     expected = json.loads((FOLDER / "music.json").read_text())
     files = dict(midi_files())
-    return {name: (midi_to_tokens_mido(files[name]).tolist()[:N_TOKENS], found) for name, found in expected.items()}
+    return {name: (midi_to_tokens_compiled(files[name]).tolist()[:N_TOKENS], found) for name, found in expected.items()}
 
 
 def test_scores_are_muspys_and_keys_are_music21s(real):

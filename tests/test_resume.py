@@ -1,7 +1,6 @@
-"""Trainings that are killed inside a Snakemake run: they end with the same weights, bit for bit."""
+"""Trainings that are killed inside a Snakemake run: they end with undisturbed ones' weights, bit for bit."""
 
 import contextlib
-import hashlib
 import json
 import random
 import shutil
@@ -14,7 +13,10 @@ import pandas
 import psutil
 import pytest
 
+from libretto.files import file_sha256
+from libretto.training import result
 from libretto.training.resume import FINISHED, MARK
+from libretto.training.variant import train_variant
 from tests.checkout import ROOT, jobs_of
 from tests.conftest import TEXT, variant_settings
 
@@ -22,92 +24,94 @@ FAMILIES = {"killed-amt": "amt", "killed-llama": "llama"}  # by variant
 TRAINING = {"max_steps": 24, "eval_steps": 4}
 SOURCE = {"path": str(ROOT / "README.md")}  # training reads no archive and no soundfont; a path that exists
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("resume")]
+SIGNALS = [signal.SIGKILL, signal.SIGTERM]  # in the order in which each training gets them
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def call(splits, amt_folder, llama_folder):
-    """A function that prepares a folder and gives the call of Snakemake that trains a variant of each family there."""
-
-    def prepare(folder):
-        data = folder / "results/kill/data/splits"
-        data.mkdir(parents=True)
-        for name in ("train", "valid"):
-            shutil.copyfile(splits[name], data / f"{name}.parquet")
-        variants = {
-            name: {**variant_settings(family, **TRAINING), "base": f"tiny-{family}"}
-            for name, family in FAMILIES.items()
-        }
-        variants["killed-amt"]["text_encoder"] = "tiny-llama"
-        models = {"tiny-amt": {"path": amt_folder}, "tiny-llama": {"path": llama_folder}}
-        sources = {**dict.fromkeys(("lmd", "midicaps", "soundfont"), SOURCE), "models": models}
-        experiment = {"run": "kill", "checkpoint_minutes": 0, "sources": sources, "text": TEXT, "variants": variants}
-        experiment |= {"data": {"chunk_tokens": 64}, "sampling": {"max_new_tokens": 63}}  # the splits' own
-        (folder / "experiment.json").write_text(json.dumps(experiment))
-        files = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(ROOT / "config.yaml"), "experiment.json"]
-        options = ["--cores", "2", "--set-threads", "train=1", "--allowed-rules", "train"]
-        options += ["--retries", "1"]
-        targets = [f"results/kill/train/{name}/best.json" for name in FAMILIES]
-        return [sys.executable, "-m", "snakemake", *files, *options, "--", *targets]
-
-    return prepare
+def command(splits, amt_folder, llama_folder, tmp_path):
+    """The call of Snakemake that trains a variant of each family in `tmp_path`, with a retry for each signal."""
+    data = tmp_path / "results/kill/data/splits"
+    data.mkdir(parents=True)
+    for name in ("train", "valid"):
+        shutil.copyfile(splits[name], data / f"{name}.parquet")
+    variants = {
+        name: {**variant_settings(family, **TRAINING), "base": f"tiny-{family}"} for name, family in FAMILIES.items()
+    }
+    variants["killed-amt"]["text_encoder"] = "tiny-llama"
+    models = {"tiny-amt": {"path": amt_folder}, "tiny-llama": {"path": llama_folder}}
+    sources = {**dict.fromkeys(("lmd", "midicaps", "soundfont"), SOURCE), "models": models}
+    experiment = {"run": "kill", "checkpoint_minutes": 0, "sources": sources, "text": TEXT, "variants": variants}
+    experiment |= {"data": {"chunk_tokens": 64}, "sampling": {"max_new_tokens": 63}}  # the splits' own
+    (tmp_path / "experiment.json").write_text(json.dumps(experiment))
+    files = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(ROOT / "config.yaml"), "experiment.json"]
+    options = ["--cores", "2", "--set-threads", "train=1", "--allowed-rules", "train"]
+    options += ["--retries", str(len(SIGNALS))]
+    targets = [f"results/kill/train/{name}/best.json" for name in FAMILIES]
+    return [sys.executable, "-m", "snakemake", *files, *options, "--", *targets]
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    return tmp_path_factory.mktemp("undisturbed")
+def last_checkpoint(folder, variant):
+    """The step of the training's last whole checkpoint, 0 before the first one."""
+    marks = folder.glob(f"results/kill/checkpoints/{variant}/*/checkpoint-*/{MARK}")
+    return max((int(mark.parent.name.rpartition("-")[2]) for mark in marks), default=0)
 
 
-def has_checkpoint(folder, variant):
-    return any(folder.glob(f"results/kill/checkpoints/{variant}/*/checkpoint-*/{MARK}"))
+def run_and_kill(command, folder):
+    """Run Snakemake; send each of the signals to each training, at random after a new checkpoint.
 
-
-def run_and_kill(command, folder, number=None):
-    """Run Snakemake; send `number` to each training once, at random after its first checkpoint."""
-    draws = random.Random(number)
-    left = set(FAMILIES) if number else set()
+    Returns:
+        What Snakemake printed, and the settings that each training was called with.
+    """
+    draws = random.Random(0)
+    left = {variant: list(SIGNALS) for variant in FAMILIES}
+    reached, settings = dict.fromkeys(FAMILIES, 0), {}
     output = folder / "output"
     with output.open("w") as stream:
         process = subprocess.Popen(command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT)
         while process.poll() is None:
-            for variant in sorted(left):
-                jobs = jobs_of(process, f"checkpoints/{variant} ")  # the shell too, as a scheduler does
-                if has_checkpoint(folder, variant) and jobs:
+            for variant in filter(left.get, FAMILIES):
+                step = last_checkpoint(folder, variant)
+                jobs = jobs_of(process, f"checkpoints/{variant} ") if step > reached[variant] else []
+                if jobs:  # the shell too, as a scheduler does
+                    settings[variant] = json.loads(option(jobs[-1], "--settings"))
                     time.sleep(0.3 * draws.random())
-                    left.remove(variant)
+                    number = left[variant].pop(0)
                     for job in jobs:
                         with contextlib.suppress(psutil.NoSuchProcess):
                             job.send_signal(number)
+                    if left[variant]:  # not before it has resumed: it may have passed other checkpoints by now
+                        psutil.wait_procs(jobs, timeout=60)
+                        reached[variant] = last_checkpoint(folder, variant)
             time.sleep(0.02)
     assert process.returncode == 0, output.read_text()[-5000:]
-    assert not left, "the trainings ended too early"
-    return output.read_text()
+    assert not any(left.values()), "the trainings ended too early"
+    return output.read_text(), settings
 
 
-def digests(folder):
-    return {
-        variant: hashlib.sha256(
-            (folder / f"results/kill/train/{variant}/model/model.safetensors").read_bytes()
-        ).hexdigest()
-        for variant in FAMILIES
-    }
+def option(job, name):
+    words = job.cmdline()
+    return words[words.index(name) + 1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_killed_training_ends_like_an_undisturbed_one(number, call, undisturbed, tmp_path):
-    if not any(undisturbed.iterdir()):
-        run_and_kill(call(undisturbed), undisturbed)
-    printed = run_and_kill(call(tmp_path), tmp_path, number)
-    assert printed.count("its checkpoint is saved") == (len(FAMILIES) if number == signal.SIGTERM else 0)
-    assert digests(tmp_path) == digests(undisturbed)
-    print(f"{number.name}: {digests(tmp_path)}")
-    for variant in FAMILIES:
-        logs = [
-            pandas.read_parquet(folder / f"results/kill/train/{variant}/log.parquet")
-            for folder in (undisturbed, tmp_path)
-        ]
+def test_a_killed_training_ends_like_an_undisturbed_one(command, splits, amt_folder, llama_folder, tmp_path):
+    printed, settings = run_and_kill(command, tmp_path)
+    assert printed.count("its checkpoint is saved") == len(FAMILIES)  # SIGTERM's
+    files = splits["train"], splits["valid"]
+    for variant, family in FAMILIES.items():
+        base = amt_folder if family == "amt" else llama_folder
+        undisturbed = tmp_path / f"undisturbed-{family}"
+        log = train_variant(settings[variant], *files, base, llama_folder, None, undisturbed, 0, False)
+        kept = result.best_model(undisturbed)
+        assert "checkpoint-24" in {path.name for path in undisturbed.iterdir()}
+        models = tmp_path / f"results/kill/train/{variant}/model", kept
+        digests = [file_sha256(model / "model.safetensors") for model in models]
+        print(f"{variant}: {digests}")
+        assert digests[0] == digests[1]
+        logs = [pandas.read_parquet(tmp_path / f"results/kill/train/{variant}/log.parquet"), pandas.DataFrame(log)]
         losses = [log.dropna(subset="val_loss").set_index("step")["val_loss"] for log in logs]
         assert losses[0].equals(losses[1])
-        assert printed.count(f"resuming from results/kill/checkpoints/{variant}/") == 1
+        assert printed.count(f"resuming from results/kill/checkpoints/{variant}/") == len(SIGNALS)
         (training,) = (tmp_path / f"results/kill/checkpoints/{variant}").glob("*/")
         assert [path.name for path in training.iterdir()] == [FINISHED]

@@ -270,10 +270,10 @@ def test_a_thousand_pieces_under_the_grammar_are_valid():
     """Of logits that rise and fall at random, and favour what is not allowed."""
     draws = torch.Generator().manual_seed(0)
     draw = grammatical(Nucleus(1.0, 0.98, 0, Streams(range(1000), 60)))
-    tokens = []
+    tokens, logits = [], torch.empty(1000, vocab.EMBEDDING_ROWS)
     for step in range(60):
         piece, token = (torch.randn(shape, generator=draws) for shape in ((1000, 1), (1, vocab.EMBEDDING_ROWS)))
-        tokens.append(draw(3 * piece * token, step))
+        tokens.append(draw(torch.mul(3 * piece, token, out=logits), step))
     pieces = torch.stack(tokens, 1).tolist()
     pieces = [piece[: piece.index(vocab.SEPARATOR)] if vocab.SEPARATOR in piece else piece for piece in pieces]
     assert sum(valid_events(piece)[1] for piece in pieces) == 0
@@ -591,49 +591,44 @@ def test_no_batch_is_taken_for_another_generations(generate, splits, llama_folde
 
 
 SAMPLES = "results/kill/samples/killed-t1.0"
+KILLED = {"n": 12, "batch_size": 1, "max_new_tokens": 30, "top_k": 50}
 
 
 @pytest.fixture
-def start_snakemake(make_tiny, llama_folder, splits):
-    """A function that starts Snakemake in a new folder, to sample 12 batches of a tiny model there."""
-
-    def start(folder, retries):
-        (folder / "results/kill/data/splits").mkdir(parents=True)
-        shutil.copyfile(splits["train"], folder / "results/kill/data/splits/test.parquet")
-        make_tiny("llama").model.save_pretrained(folder / "results/kill/train/killed/model")
-        (folder / "results/kill/train/killed/best.json").write_text("{}")
-        source = {"path": str(ROOT / "README.md")}  # generation reads no archive and no soundfont; a path that exists
-        experiment = {
-            "run": "kill",
-            "sources": {
-                **dict.fromkeys(("lmd", "midicaps", "soundfont"), source),
-                "models": {"tiny-llama": {"path": llama_folder}},
-            },
-            "text": TEXT,
-            "data": {"chunk_tokens": 64},  # the splits' own
-            "variants": {"killed": {**variant_settings("llama"), "base": "tiny-llama", "temperatures": [1.0]}},
-            "sampling": {"n": 12, "batch_size": 1, "max_new_tokens": 30, "top_k": 50},
-            "metrics": {"fad_sub": {"size": 2}},
-        }
-        (folder / "experiment.json").write_text(json.dumps(experiment))
-        files = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(ROOT / "config.yaml"), "experiment.json"]
-        options = ["--cores", "1", "--retries", str(retries), "--allowed-rules", "generate"]
-        arguments = [sys.executable, "-m", "snakemake", *files, *options, "--", f"{SAMPLES}/tokens.parquet"]
-        with (folder / "output").open("w") as output:
-            return subprocess.Popen(arguments, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-
-    return start
+def snakemake_command(make_tiny, llama_folder, splits, tmp_path):
+    """The call of Snakemake that samples 12 batches of a tiny model in `tmp_path`, with two retries."""
+    (tmp_path / "results/kill/data/splits").mkdir(parents=True)
+    shutil.copyfile(splits["train"], tmp_path / "results/kill/data/splits/test.parquet")
+    make_tiny("llama").model.save_pretrained(tmp_path / "results/kill/train/killed/model")
+    (tmp_path / "results/kill/train/killed/best.json").write_text("{}")
+    source = {"path": str(ROOT / "README.md")}  # generation reads no archive and no soundfont; a path that exists
+    experiment = {
+        "run": "kill",
+        "sources": {
+            **dict.fromkeys(("lmd", "midicaps", "soundfont"), source),
+            "models": {"tiny-llama": {"path": llama_folder}},
+        },
+        "text": TEXT,
+        "data": {"chunk_tokens": 64},  # the splits' own
+        "variants": {"killed": {**variant_settings("llama"), "base": "tiny-llama", "temperatures": [1.0]}},
+        "sampling": KILLED,
+        "metrics": {"fad_sub": {"size": 2}},
+    }
+    (tmp_path / "experiment.json").write_text(json.dumps(experiment))
+    files = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(ROOT / "config.yaml"), "experiment.json"]
+    options = ["--cores", "1", "--retries", "2", "--allowed-rules", "generate"]
+    return [sys.executable, "-m", "snakemake", *files, *options, "--", f"{SAMPLES}/tokens.parquet"]
 
 
 @pytest.mark.slow
-def test_a_killed_job_ends_like_an_undisturbed_one(start_snakemake, tmp_path):
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    assert start_snakemake(undisturbed, retries=0).wait() == 0, (undisturbed / "output").read_text()[-3000:]
-    process = start_snakemake(killed, retries=2)
+def test_a_killed_job_ends_like_an_undisturbed_one(snakemake_command, make_tiny, config, splits, tmp_path, draw):
+    log = tmp_path / "output"
+    with log.open("w") as output:
+        process = subprocess.Popen(snakemake_command, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT)
     seen = [0]
     for number in (signal.SIGKILL, signal.SIGTERM):
-        while len(list(killed.glob(f"{SAMPLES}/batches/*/*.xz"))) < seen[-1] + 3:
-            assert process.poll() is None, (killed / "output").read_text()[-3000:]
+        while len(list(tmp_path.glob(f"{SAMPLES}/batches/*/*.xz"))) < seen[-1] + 3:
+            assert process.poll() is None, log.read_text()[-3000:]
             time.sleep(0.01)
         jobs = jobs_of(process, ".snakemake/scripts")
         for job in jobs:  # the shell too, as a scheduler does
@@ -641,11 +636,14 @@ def test_a_killed_job_ends_like_an_undisturbed_one(start_snakemake, tmp_path):
                 job.send_signal(number)
         _, alive = psutil.wait_procs(jobs, timeout=5)
         assert not alive
-        seen.append(len(list(killed.glob(f"{SAMPLES}/batches/*/*.xz"))))
-    assert process.wait() == 0, (killed / "output").read_text()[-3000:]
-    output = (killed / "output").read_text()
+        seen.append(len(list(tmp_path.glob(f"{SAMPLES}/batches/*/*.xz"))))
+    assert process.wait() == 0, log.read_text()[-3000:]
     assert seen[-1] < 12
-    assert all(f": {n} of 12 pieces are sampled" in output for n in seen[1:])
-    tokens = [(folder / SAMPLES / "tokens.parquet").read_bytes() for folder in (undisturbed, killed)]
-    assert tokens[0] == tokens[1]
-    assert not list((killed / SAMPLES).glob("batches"))
+    assert all(f": {n} of 12 pieces are sampled" in log.read_text() for n in seen[1:])
+    assert not list((tmp_path / SAMPLES).glob("batches"))
+
+    songs = read_songs(splits["train"], 12, ["lmd_id", "caption"])  # undisturbed, in this process
+    captions = [song["caption"] for song in songs]
+    pieces = draw(conditioned(make_tiny("llama")), captions, name="killed-t1.0", **{**config["sampling"], **KILLED})
+    write_samples(songs, songs, pieces, tmp_path / "tokens.parquet", tmp_path / "midi")
+    assert (tmp_path / SAMPLES / "tokens.parquet").read_bytes() == (tmp_path / "tokens.parquet").read_bytes()

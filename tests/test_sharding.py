@@ -1,18 +1,22 @@
-"""A training whose states are spread over two processes: as one process's, and resumed exactly."""
+"""Trainings by two processes: as one process's, also with states that are spread over them, which resume exactly."""
 
 import json
 import os
 import subprocess
 import sys
 
+import pandas
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from libretto.models.batches import load_split
+from libretto.training.result import write_result
+from libretto.training.resume import FINISHED
+from libretto.training.variant import train_variant
 from tests.checkout import ROOT
-from tests.conftest import variant_settings
-from tests.sharded import RATES, SETTINGS
+from tests.conftest import TEXT, variant_settings
+from tests.sharded import RATES, SETTINGS, WHOLE
 from tests.test_training import run, without_dropout
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharding")]  # so that one worker trains
@@ -34,6 +38,22 @@ def sharded(splits, amt_folder, llama_folder, tmp_path_factory):
     environment = {**os.environ, **paths, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     subprocess.run([*launcher, "tests.sharded", *map(str, files)], cwd=ROOT, env=environment, check=True)
     return folder
+
+
+def test_two_processes_train_as_one_does(family, sharded, splits, amt_folder, llama_folder, tmp_path):
+    settings = {"variant": variant_settings(family, **WHOLE), "text": TEXT, "seed": 0}
+    base = amt_folder if family == "amt" else llama_folder
+    log = train_variant(settings, splits["train"], splits["valid"], base, llama_folder, None, tmp_path, 0, False)
+    write_result(tmp_path, log, with_model=False)
+    files = tmp_path / FINISHED / "log.parquet", sharded / family / "log.parquet"
+    logs = [
+        pandas.read_parquet(file).set_index("step")[["loss", "grad_norm", "val_loss", "val_loss_music"]]
+        for file in files
+    ]
+    difference = (logs[0] - logs[1]).abs().max().max()
+    print(f"{family}: largest difference of a loss between 1 and 2 processes: {difference:.1e}")
+    assert difference < 1e-4
+    assert (logs[0].isna() == logs[1].isna()).all(axis=None)
 
 
 def test_a_process_holds_half_of_the_model(sharded):

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import pandas
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -721,28 +720,6 @@ def test_a_second_training_in_a_folder_is_refused(splits, amt_folder, llama_fold
     (line,) = (tmp_path / "logs/train/x.log").read_text().splitlines()
     assert line.endswith(f"process 1 on {socket.gethostname()}. Wait until it has ended, or stop it")
     assert not files(tmp_path)
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one_does(family, splits, amt_folder, llama_folder, tmp_path):
-    logs = []
-    for n in (1, 2):
-        folder = tmp_path / str(n)
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
-        # Dropout draws differ between processes: none here.
-        base = without_dropout(amt_folder, tmp_path / f"amt-{n}")
-        options = (splits, base, llama_folder, launcher)
-        settings = {"max_steps": 12, "eval_steps": 4, "micro_batch_size": 2, "batch_size": 4}
-        assert start(command(family, folder, *options, **settings)).wait() == 0
-        logs.append(
-            pandas.read_parquet(folder / "log.parquet").set_index("step")[
-                ["loss", "grad_norm", "val_loss", "val_loss_music"]
-            ]
-        )
-    difference = (logs[0] - logs[1]).abs().max().max()
-    print(f"{family}: largest difference of a loss between 1 and 2 processes: {difference:.1e}")
-    assert difference < 1e-4
-    assert (logs[0].isna() == logs[1].isna()).all(axis=None)
 
 
 def without_dropout(folder, copy):

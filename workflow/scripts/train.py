@@ -12,16 +12,12 @@ import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
-import torch
-
 from libretto.errors import InputError
 from libretto.files import inputs_hash
 from libretto.job import Job, start_job
 from libretto.lock import locked
 from libretto.log import start_log
-from libretto.training.result import write_result
 from libretto.training.resume import FINISHED, find_damage, link_tree, remove_all_but_finished
-from libretto.training.variant import train_variant
 
 logger = logging.getLogger("libretto")
 
@@ -43,6 +39,12 @@ def train_or_take_result(args):
             raise InputError(f"{finished}: {problem}. Remove {folder} to train from the start")
         logger.info("nothing that this training depends on has changed: its result is taken from %s", finished)
     else:
+        # These take seconds: a training that is refused, or has been done, should not wait for them.
+        import torch
+
+        from libretto.training.result import write_result
+        from libretto.training.variant import train_variant
+
         logger.info("training in %s", folder)
         # Before anything is put on a GPU.
         if torch.cuda.is_available():
