@@ -11,6 +11,7 @@ import yaml
 from libretto.tables import CHUNKS
 from libretto.tokens import vocab
 from tests.checkout import ROOT, copy_checkout, dry_run, job_counts, shorten, snakemake
+from tests.compiled import lend_compiled
 
 SPECIAL_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
 CAPTIONS = [
@@ -52,6 +53,7 @@ def demo(tmp_path_factory):
     """A copy of the checkout in which `snakemake --profile demo` has run, with a shorter experiment."""
     checkout = copy_checkout(tmp_path_factory.mktemp("demo"))
     shorten(checkout)
+    lend_compiled(checkout, checkout)
     run = snakemake(checkout, "--profile", "demo")
     assert run.returncode == 0, run.stdout[-5000:]
     return checkout

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.checkout import ROOT, copy_checkout, dry_run, job_counts, snakemake
+from tests.compiled import lend_compiled
 
 SYSTEMS = [
     "ground-truth",
@@ -367,6 +368,7 @@ def finished(tmp_path_factory):
     """A checkout of its own in which the first rules have run on an archive of one song; and how to call them again."""
     folder = tmp_path_factory.mktemp("finished")
     checkout = copy_checkout(folder / "checkout")
+    lend_compiled(checkout, checkout)
     song = io.BytesIO()
     mido.MidiFile(tracks=[mido.MidiTrack([mido.Message("note_on", note=60, velocity=64, time=0)])]).save(file=song)
     name = hashlib.md5(song.getvalue()).hexdigest()
