@@ -70,7 +70,7 @@ _forks.set_forkserver_preload(["snakemake.cli"])
 
 def _fork_snakemake(checkout: Path, arguments: Sequence[str], env: dict[str, str]) -> subprocess.CompletedProcess:
     with tempfile.NamedTemporaryFile("r") as printed:
-        process = _forks.Process(target=_call_snakemake, args=(checkout, arguments, env, printed.name))
+        process = _forks.Process(target=_call_snakemake, args=(checkout, list(arguments), env, printed.name))
         process.start()
         process.join()
         return subprocess.CompletedProcess(arguments, process.exitcode, printed.read())
