@@ -34,16 +34,18 @@ def copy_checkout(folder: Path) -> Path:
 def shorten(checkout: Path) -> None:
     """Make the demo's experiment in `checkout` a short one, for tests that ask whether and not how well it works.
 
-    There is a variant of each kind; a second base model is another size and no other kind.
+    There is a variant of each kind; a second base model is another size and no other kind. The demo's eleven rows are
+    looked at by tests/check_demo.py.
     """
     path = checkout / "demo/experiment.yaml"
     experiment = yaml.safe_load(path.read_text())
     experiment["standins"] = {"amt-large": {"steps": 40}}
     variants = experiment["variants"]
-    for variant in variants.values():
-        variant["training"] |= {"batch_size": 2, "max_steps": 16, "eval_steps": 8}  # two sequences, for two processes
-    for name in ("llama-1b", "llama-3b-amt"):  # so soon, few of their events would be valid
-        variants[name]["sampling"] = {"constraint": "grammar"}
+    for name, variant in variants.items():
+        steps = 40 if name == "llama-1b" else 16
+        shorter = {"batch_size": 2, "max_steps": steps, "eval_steps": steps // 2}  # two sequences, for two processes
+        variant["training"] = {**variant["training"], **shorter}
+    variants["llama-3b-amt"]["sampling"] = {"constraint": "grammar"}  # so soon, few of its events would be valid
     variants["llama-1b"]["temperatures"] = [1.0]
     variants["llama-3b"] = None
     experiment["sampling"]["max_new_tokens"] = 90
@@ -77,7 +79,10 @@ def _fork_snakemake(checkout: Path, arguments: Sequence[str], env: dict[str, str
 
 
 def _call_snakemake(checkout: Path, arguments: Sequence[str], env: dict[str, str], printed: str) -> None:
-    """In a process of its own, do what `python -m snakemake` does; its stdout and stderr go to the file `printed`."""
+    """In a process of its own, do what `python -m snakemake` does; its stdout and stderr go to the file `printed`.
+
+    But for what Python reads from `env` when it starts, such as PYTHONPATH, and functions that `atexit` calls.
+    """
     from snakemake.cli import main
 
     with open(printed, "a") as file:

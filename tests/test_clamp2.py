@@ -1,19 +1,27 @@
 """CLaMP 2 and FMD against the package of FMD's authors, on random weights in the real format and real MIDI files."""
 
 import hashlib
+import logging
+import runpy
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import mido
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from libretto.audio.embeddings import clamp2
+from libretto.audio.embeddings.base import read_embeddings
 from libretto.audio.embeddings.clamp2 import PATCH, SEGMENT, Clamp2, read_mtf, split_segments, to_patches
 from libretto.errors import InputError
 from libretto.preflight.embedding import measure_clamp2
 from libretto.scores.frechet import fad_floor, fmd_scores
 from libretto.tokens.midi_writer import events_to_midi
+from tests.checkout import ROOT
 from tests.realmidi import manifest, midi_files
 from tests.test_embeddings import Attack, unusable_checkpoints
 
@@ -165,9 +173,38 @@ def test_embeddings_are_the_packages(random_clamp2, files, monkeypatch):
     assert model.embed({}) == {}
 
 
+@pytest.mark.slow
+def test_the_script_embeds_every_file_of_the_table(random_clamp2, files, tmp_path, monkeypatch):
+    monkeypatch.setattr("libretto.job.start_job", lambda job: logging.getLogger())
+    midi, tokens = tmp_path / "midi", tmp_path / "tokens.parquet"
+    midi.mkdir()
+
+    def run(n_events):
+        pq.write_table(pa.table({"index": [*range(len(n_events))], "n_events": n_events}), tokens)
+        job = SimpleNamespace(
+            input=SimpleNamespace(midi=midi, tokens=tokens, clamp2=random_clamp2[0]),
+            output=SimpleNamespace(embeddings=tmp_path / "clamp2.parquet"),
+            params=SimpleNamespace(sha256=sha256(random_clamp2[0])),
+        )
+        runpy.run_path(str(ROOT / "workflow/scripts/embed_clamp2.py"), {"snakemake": job})
+        return read_embeddings(tmp_path / "clamp2.parquet")
+
+    assert run([0, 0]) == {}
+    for index, name in {2: "1 notes", 1: "messages"}.items():
+        shutil.copyfile(files[name], midi / f"{index:04d}.mid")
+    found = run([0, 9, 1])
+    expected = Clamp2(random_clamp2[0], None).embed({1: files["messages"], 2: files["1 notes"]})
+    assert [*found] == [1, 2]
+    for index, rows in expected.items():
+        np.testing.assert_allclose(found[index], rows, atol=1e-5)
+    (midi / "0001.mid").unlink()
+    with pytest.raises(InputError, match=r"midi holds 1 MIDI files, \S+tokens\.parquet tells of 2; remove the table"):
+        run([0, 9, 1])
+
+
 def test_preflight_measures_samples(random_clamp2, monkeypatch):
-    monkeypatch.setattr("libretto.preflight.embedding.SEGMENTS_AT_ONCE", 2)
-    measured = measure_clamp2(Clamp2(random_clamp2[0], None))
+    monkeypatch.setattr(clamp2, "SEGMENTS_AT_ONCE", 2)
+    measured = measure_clamp2(random_clamp2[0], None)
     assert 0 < measured["seconds"] < 60
     assert measured["memory_gb"] > 0
 

@@ -49,7 +49,7 @@ def write(path, content):
 
 
 def forget():
-    for function in (code._parse, code._meaning, code._imports):
+    for function in (code._parse, code._meaning, code._imports, code._files):
         function.cache_clear()
 
 

@@ -126,6 +126,7 @@ def test_fmd_is_the_distance_of_all_midi_files(score, tmp_path):
         write_embeddings(dict(enumerate(rows[:, None])), tmp_path / f"{name}.parquet")
     found, _ = score(fmd="ours.parquet", fmd_reference="theirs.parquet")
 
+    assert (found["details"]["n_midi"], found["details"]["n_midi_reference"]) == (N + 1, 2 * N + 4)
     assert found["fmd"] == pytest.approx(frechet(ours, theirs), rel=1e-5)
     halves = [frechet(theirs[order[: N + 1]], theirs[order[N + 1 :]]) for order in map(draws.permutation, [16] * 200)]
     assert min(halves) < found["fmd_floor"] < max(halves)

@@ -14,7 +14,7 @@ from libretto.config.embeddings import expected_sha256
 from libretto.config.sources import check_sources, download_entry, missing_paths, source_path, uses_standins
 from libretto.data.download import RetryPolicy, download_file, download_model
 from libretto.errors import InputError
-from tests.checkout import copy_checkout, snakemake
+from tests.checkout import ROOT, copy_checkout, snakemake
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -139,6 +139,9 @@ def test_a_checkpoint_is_one_file(config):
     check_sources(config, "sources", [__file__])
     with pytest.raises(InputError, match=r"sources\.models\.vggish: hub: needs file: beside it"):
         check_sources(config, "sources", [source_path(config, "vggish", "sources")])
+    models["clamp2"]["path"] = str(ROOT)
+    with pytest.raises(InputError, match=r"models\.clamp2\.path: .* is a folder; name the checkpoint's file itself"):
+        check_sources(config, "sources", [str(ROOT)])
 
 
 def test_model_path_must_be_a_folder(config):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from libretto.audio.embeddings import make_embedder
-from libretto.audio.embeddings.clamp2 import Clamp2
+from libretto.config.embeddings import EMBEDDINGS
 from libretto.errors import InputError
 from libretto.job import start_job
 from libretto.preflight.device import describe_device, or_problem
@@ -17,9 +17,9 @@ params = snakemake.params
 def measure():
     if missing := [path for path in params.weights if not Path(path).exists()]:
         raise InputError(f"{missing[0]} is not there yet: download it with `snakemake {missing[0]}`")
-    if params.embedding == "clamp2":
-        return measure_clamp2(Clamp2(*params.weights, params.sha256))
-    return measure_embedding(make_embedder(params.embedding, params.weights, params.sha256))
+    if EMBEDDINGS[params.embedding].of_audio:
+        return measure_embedding(make_embedder(params.embedding, params.weights, params.sha256))
+    return measure_clamp2(*params.weights, params.sha256)
 
 
 figures = or_problem(measure, "use a larger card")

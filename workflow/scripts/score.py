@@ -51,8 +51,7 @@ by_sample["copied_share"] = {int(index): share for index, share in json.loads(Pa
 gains = {"instrument_f1": instrument_f1_matrix(samples, summaries), "key_match": key_matrix(samples, keys)}
 described, gains["tempo_match"] = tempo_matches(samples, {row["lmd_id"]: row["tempo"] for row in pairs})
 by_sample["tempo_match"] = dict(zip(described, gains["tempo_match"].diagonal().tolist(), strict=True))
-details = {"seed": params.seed, "band": sorted(band)}
-songs = {}
+details, songs = {"seed": params.seed, "band": sorted(band)}, {}
 if files.get("validation"):
     validation = json.loads(Path(files.validation).read_text())
     songs = validation.pop("songs")
@@ -81,7 +80,9 @@ if files.get("clap_reference"):
     scores["fad_clap"] = fad(clips, reference) if len(clips) > 1 else None
     scores["kad_clap"] = kad(clips, reference, params.seed)
 if files.get("fmd"):
-    scores |= fmd_scores(*map(read_embeddings, (files.fmd, files.fmd_reference)), params.fad_sub["draws"], params.seed)
+    ours, reference = read_embeddings(files.fmd), read_embeddings(files.fmd_reference)
+    scores |= fmd_scores(ours, reference, params.fad_sub["draws"], params.seed)
+    details |= {"n_midi": len(ours), "n_midi_reference": len(reference)}
 for name, values in by_sample.items():
     scores |= summarize(name, list(values.values()), params.seed)
 scores["clap_mean"] = scores.pop("clap")

@@ -209,8 +209,10 @@ def _check_source(config: dict, name: str, path: str) -> None:
         if name in FILE_NAMES and not os.path.isfile(path):
             more = "; a folder of MIDI files needs sources.midicaps.path: <a .csv or .parquet table>"
             raise InputError(f"{key}.path: {path} is a folder; name the file itself{more if name == 'lmd' else ''}")
-        is_file = name in CHECKPOINTS or {"file", "url"} & entry.keys()
-        if name not in FILE_NAMES and not is_file and not os.path.isfile(f"{path}/config.json"):
+        if name in CHECKPOINTS and not os.path.isfile(path):
+            raise InputError(f"{key}.path: {path} is a folder; name the checkpoint's file itself")
+        is_file = name in {*FILE_NAMES, *CHECKPOINTS} or {"file", "url"} & entry.keys()
+        if not is_file and not os.path.isfile(f"{path}/config.json"):
             raise InputError(f"{key}.path: there is no config.json in {path}; name the folder that holds the model's")
     elif "url" not in entry and "hub" not in entry:
         raise InputError(f"{key} has no path:, url: or hub:; give one of them")

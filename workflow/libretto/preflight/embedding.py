@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from libretto.audio.embeddings.base import Embedder
-from libretto.audio.embeddings.clamp2 import SEGMENTS_AT_ONCE, Clamp2
 from libretto.models.device import peak_memory
 from libretto.tokens.midi_writer import events_to_midi
 from libretto.tokens.vocab import PITCHES
@@ -26,8 +25,16 @@ def measure_embedding(embedder: Embedder) -> dict:
     return {"seconds": time.perf_counter() - start, "memory_gb": peak_memory() / 1e9}
 
 
-def measure_clamp2(clamp2: Clamp2) -> dict:
-    """A batch of samples of random notes, embedded; the seconds of each, and peak memory in GB."""
+def measure_clamp2(weights: str | Path, sha256: str | None) -> dict:
+    """A batch of samples of random notes, embedded; the seconds of each, and peak memory in GB.
+
+    Args:
+        weights, sha256: as of `Clamp2`, which says what is wrong with them.
+    """
+    # Transformers takes seconds to import: only those who need it should wait.
+    from libretto.audio.embeddings.clamp2 import SEGMENTS_AT_ONCE, Clamp2
+
+    clamp2 = Clamp2(weights, sha256)
     draws = np.random.default_rng(0)
     onsets, durations = np.sort(draws.integers(0, 6_000, NOTES)), draws.integers(10, 200, NOTES)
     events = np.stack([onsets, durations, draws.integers(0, 4 * PITCHES, NOTES)], axis=1)  # a band of four

@@ -198,7 +198,7 @@ def _floors(table: pd.DataFrame) -> list[str]:
         sentences.append(
             f"Clips of FAD's reference set are {table['fad_floor'].mean():.3f} from its other clips: the floor of FAD."
         )
-    if "fmd_floor" in table:
+    if "fmd" in table:
         sentences.append(
             f"Files of FMD's reference set are {table['fmd_floor'].mean():.3f} from its other files: the floor of FMD."
         )

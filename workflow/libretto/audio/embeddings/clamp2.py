@@ -59,6 +59,9 @@ class Clamp2:
         """Embed MIDI files: float32 [1, 768] of each, by its index.
 
         A file of more than 512 patches is read in segments; their vectors are weighted by the patches that each adds.
+
+        Raises:
+            RuntimeError: an embedding is not finite.
         """
         if not files:
             return {}
@@ -70,6 +73,9 @@ class Clamp2:
         vectors = np.concatenate([self._encode(segments[i : i + SEGMENTS_AT_ONCE]) for i in batches])
         sums = np.add.reduceat(vectors * np.array(sizes)[:, None], starts)
         means = (sums / np.add.reduceat(sizes, starts)[:, None]).astype(np.float32)
+        for path, mean in zip(files.values(), means, strict=True):
+            if not np.isfinite(mean).all():
+                raise RuntimeError(f"{path}: CLaMP 2 gave an embedding that is not finite")
         return dict(zip(files, means[:, None], strict=True))
 
     @torch.inference_mode()
