@@ -104,6 +104,7 @@ def opened(browser, folder):
     def opened(anchor="", file="index.html", **options):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         page = context.new_page()
+        page.set_default_timeout(120_000)  # milliseconds: the machine may be busy with other tests
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: requested.append(request.url))
