@@ -1,12 +1,15 @@
 """Tiny models and splits in the real formats: AMT's vocabulary, Llama with its own small one, songs of a few chunks."""
 
 import gc
+import os
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from filelock import FileLock
 
 from libretto.tables import CHUNKS
 from libretto.tokens import vocab
@@ -50,13 +53,21 @@ def few_objects_to_collect():
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    """A copy of the checkout in which `snakemake --profile demo` has run, with a shorter experiment."""
-    checkout = copy_checkout(tmp_path_factory.mktemp("demo"))
-    shorten(checkout)
-    lend_compiled(checkout, checkout)
-    run = snakemake(checkout, "--profile", "demo")
-    assert run.returncode == 0, run.stdout[-5000:]
-    return checkout
+    """A copy of the checkout in which `snakemake --profile demo` has run, with a shorter experiment.
+
+    One worker runs it, the others wait; each has a copy of its own.
+    """
+    base = tmp_path_factory.getbasetemp()
+    first = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo"
+    with FileLock(f"{first}.lock"):
+        if not first.exists():
+            checkout = copy_checkout(tmp_path_factory.mktemp("demo"))
+            shorten(checkout)
+            lend_compiled(checkout, checkout)
+            run = snakemake(checkout, "--profile", "demo")
+            assert run.returncode == 0, run.stdout[-5000:]
+            checkout.rename(first)
+    return shutil.copytree(first, tmp_path_factory.mktemp("copy") / "demo", symlinks=True)
 
 
 @pytest.fixture(scope="session")

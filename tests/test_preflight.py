@@ -247,7 +247,7 @@ def test_a_preflight_depends_on_what_it_measures_alone(config):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("demo")
+@pytest.mark.xdist_group("demo-further")
 def test_preflight_of_the_demo_fails_until_what_it_names_is_fixed(demo, tmp_path):
     """For one variant, and cut down, to save time."""
     others = dict.fromkeys(("amt", "amt-weighted", "llama-3b", "llama-3b-amt"))

@@ -35,7 +35,7 @@ OPTIONS = (
 GPU_RULES = {"train", "generate"}
 CPU_RULES = {"render"}
 
-pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("demo")]
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def test_the_best_of_each_variant_is_marked():
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("demo")
+@pytest.mark.xdist_group("demo-further")
 def test_sweep_of_the_demo(demo, tmp_path):
     (tmp_path / "fewer.yaml").write_text("sweep: {variants: [llama-1b], batch_sizes: [4], sequences: 32}")
     files = ["demo/experiment.yaml", str(tmp_path / "fewer.yaml")]
