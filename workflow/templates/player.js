@@ -18,9 +18,13 @@ function moveTo(sample, seconds) {
   audioOf(sample).currentTime = Math.max(0, Math.min(place, length - 0.05));
 }
 
+function notePlace() {
+  const isOver = timeOf(current) > Number(current.dataset.end) - 0.1; // the others may be longer
+  if (!isOver) place = timeOf(current);
+}
+
 function showPlayhead(sample) {
-  const isOver = timeOf(sample) > Number(sample.dataset.end) - 0.1; // the others may be longer
-  if (sample === current && !isOver) place = timeOf(sample);
+  if (sample === current) notePlace();
   const playhead = sample.querySelector(".playhead");
   playhead.style.left = Math.max(0, Math.min(100, 100 * timeOf(sample) / Number(sample.dataset.seconds))) + "%";
   if (!audioOf(sample).paused) requestAnimationFrame(() => showPlayhead(sample));
@@ -40,6 +44,7 @@ function choose(sample) {
 // From `seconds` on; without them, where the sample of the same description was that was heard before it.
 function play(sample, seconds) {
   const isSwitch = current && current !== sample && current.dataset.prompt === sample.dataset.prompt;
+  if (isSwitch && !audioOf(current).paused) notePlace(); // of now, not of the last frame
   const from = seconds ?? (isSwitch ? place : undefined);
   choose(sample);
   if (from !== undefined) moveTo(sample, from);
