@@ -246,15 +246,15 @@ def test_the_demo_passes_and_its_faults_are_found(demo):
                  "standins/demo/lmd_full.tar.gz", "compose_corpus", "make_amt"):  # fmt: skip
         assert name in text
     assert "llama-3b" not in text
-    path = run / "metrics/amt-t1.0.json"
+    path = run / "metrics/llama-1b-t1.0.json"
     content = path.read_text()
     path.write_text(json.dumps(json.loads(content) | {"fad": 0.001}))
     assert [(finding.kind, finding.path) for finding in audit(run)] == [
-        ("changed", "results/demo/metrics/amt-t1.0.json")
+        ("changed", "results/demo/metrics/llama-1b-t1.0.json")
     ]
     laundered = snakemake(demo, "--profile", "demo")  # its table has the edited score
     path.write_text(content)
     assert laundered.returncode != 0
-    assert "metrics/amt-t1.0.json: changed since a job made it" in laundered.stdout
+    assert "metrics/llama-1b-t1.0.json: changed since a job made it" in laundered.stdout
     assert snakemake(demo, "--profile", "demo").returncode == 0
     assert audit(run) == []

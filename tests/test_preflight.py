@@ -250,8 +250,8 @@ def test_a_preflight_depends_on_what_it_measures_alone(config):
 @pytest.mark.xdist_group("demo-further")
 def test_preflight_of_the_demo_fails_until_what_it_names_is_fixed(demo, tmp_path):
     """For one variant, and cut down, to save time."""
-    others = dict.fromkeys(("amt", "amt-weighted", "llama-3b", "llama-3b-amt"))
-    settings = {"preflight": {"quick": True}, "variants": others, "sources": {"soundfont": {"path": "nowhere.sf2"}}}
+    settings = {"preflight": {"quick": True}, "variants": {"amt-weighted": None}}
+    settings["sources"] = {"soundfont": {"path": "nowhere.sf2"}}
     call = ["--profile", "demo", "--configfile", "demo/experiment.yaml", str(tmp_path / "quick.yaml")]
     (tmp_path / "quick.yaml").write_text(yaml.safe_dump(settings))
     run = snakemake(demo, *call, "--", "preflight")

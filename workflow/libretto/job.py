@@ -1,6 +1,7 @@
 """What every script begins with: its log, and a record of its job, which is written once all has gone well."""
 
 import atexit
+import gc
 import logging
 import os
 import sys
@@ -69,5 +70,6 @@ def start_job(job) -> logging.Logger:
             os._exit(1)  # too late for an exception to fail the job
 
     atexit.register(finish)
+    atexit.register(gc.freeze)  # what torch and transformers have made is not looked through: a second of each job
     sys.excepthook = fail
     return log
