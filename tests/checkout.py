@@ -1,5 +1,6 @@
 """Fresh copies of this checkout and Snakemake in them, as users call it."""
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -39,15 +40,22 @@ def shorten(checkout: Path) -> None:
     """
     path = checkout / "demo/experiment.yaml"
     experiment = yaml.safe_load(path.read_text())
-    experiment["standins"] = {"amt-large": {"steps": 40}}
+    experiment["standins"] = {"amt-large": {"steps": 20}}
     variants = experiment["variants"]
-    for name, steps in {"amt-weighted": 16, "llama-1b": 40}.items():
+    for name, steps in {"amt-weighted": 16, "llama-1b": 30}.items():
         shorter = {"batch_size": 2, "max_steps": steps, "eval_steps": steps // 2}  # two sequences, for two processes
         variants[name]["training"] = {**variants[name]["training"], **shorter}
     variants["llama-1b"] |= {"init": "amt", "init_from": "amt-large", "temperatures": [1.0]}
+    variants["llama-1b"]["sampling"] = {"constraint": "grammar"}  # so soon, few of its events would be valid
     variants |= dict.fromkeys(("amt", "llama-3b", "llama-3b-amt"))
     experiment["sampling"]["max_new_tokens"] = 90
     path.write_text(yaml.safe_dump(experiment, sort_keys=False))
+
+
+# A process that has imported what Snakemake does, and nothing of the library, forks for each run: it starts a second
+# sooner.
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["snakemake.cli", "snakemake.report.html_reporter", "smart_open", "nbformat", "tqdm"])
 
 
 def snakemake(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -55,20 +63,6 @@ def snakemake(checkout: Path, *arguments: str, **environment: str) -> subprocess
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "SNAKEMAKE_"))}
     # Without bytecode, every job would compile the library again.
     env = {key: value for key, value in inherited.items() if key != "PYTHONDONTWRITEBYTECODE"} | environment
-    if "--dry-run" in arguments:
-        return _fork_snakemake(checkout, arguments, env)
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments],
-        cwd=checkout, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-
-
-# A process that has imported Snakemake, and nothing of the library, forks for each dry run: half the time of a new one.
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["snakemake.cli"])
-
-
-def _fork_snakemake(checkout: Path, arguments: Sequence[str], env: dict[str, str]) -> subprocess.CompletedProcess:
     with tempfile.NamedTemporaryFile("r") as printed:
         process = _forks.Process(target=_call_snakemake, args=(checkout, list(arguments), env, printed.name))
         process.start()
@@ -79,7 +73,7 @@ def _fork_snakemake(checkout: Path, arguments: Sequence[str], env: dict[str, str
 def _call_snakemake(checkout: Path, arguments: Sequence[str], env: dict[str, str], printed: str) -> None:
     """In a process of its own, do what `python -m snakemake` does; its stdout and stderr go to the file `printed`.
 
-    But for what Python reads from `env` when it starts, such as PYTHONPATH, and functions that `atexit` calls.
+    But for what Python reads from `env` when it starts, such as PYTHONPATH.
     """
     from snakemake.cli import main
 
@@ -90,7 +84,10 @@ def _call_snakemake(checkout: Path, arguments: Sequence[str], env: dict[str, str
     os.environ.update(env)
     os.chdir(checkout)
     sys.path[:] = [str(checkout), *(path for path in sys.path if path not in (str(ROOT), str(ROOT / "workflow")))]
-    main(arguments)
+    try:
+        main(arguments)
+    finally:
+        atexit._run_exitfuncs()  # which a forked process would leave out
 
 
 def jobs_of(process: subprocess.Popen, words: str) -> list[psutil.Process]:

@@ -269,9 +269,9 @@ def test_grammar_makes_every_event_valid(make_tiny, draw, family):
 def test_a_thousand_pieces_under_the_grammar_are_valid():
     """Of logits that rise and fall at random, and favour what is not allowed."""
     draws = torch.Generator().manual_seed(0)
-    draw = grammatical(Nucleus(1.0, 0.98, 0, Streams(range(1000), 60)))
+    draw = grammatical(Nucleus(1.0, 0.98, 0, Streams(range(1000), 30)))
     tokens, logits = [], torch.empty(1000, vocab.EMBEDDING_ROWS)
-    for step in range(60):
+    for step in range(30):
         piece, token = (torch.randn(shape, generator=draws) for shape in ((1000, 1), (1, vocab.EMBEDDING_ROWS)))
         tokens.append(draw(torch.mul(3 * piece, token, out=logits), step))
     pieces = torch.stack(tokens, 1).tolist()
