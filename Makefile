@@ -8,7 +8,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $p -c 'i
 UV := .venv/bin/uv
 EXPORT := $(UV) export --quiet --frozen --no-header --no-annotate
 PACKAGES := ca-certificates libfluidsynth3 timgm6mb-soundfont
-PYTEST := PYTHONPATH="$(CURDIR)/tests/quick" .venv/bin/python -m pytest -n 3 --dist loadgroup --durations 15
+PYTEST := .venv/bin/python -m pytest -n 3 --dist loadgroup --durations 15
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16

@@ -35,25 +35,25 @@ def copy_checkout(folder: Path) -> Path:
 def shorten(checkout: Path) -> None:
     """Make the demo's experiment in `checkout` a short one, for tests that ask whether and not how well it works.
 
-    There is a variant of each family, trained in its longer way. The demo's eleven rows are looked at by
-    tests/check_demo.py.
+    There is one variant of each family, the one that takes more steps through the pipeline: weighted layers, AMT's
+    embeddings. The demo's eleven rows are looked at by tests/check_demo.py.
     """
     path = checkout / "demo/experiment.yaml"
     experiment = yaml.safe_load(path.read_text())
-    experiment["standins"] = {"amt-large": {"steps": 20}}
+    experiment["standins"] = {"amt-large": {"steps": 40}}
     variants = experiment["variants"]
     for name, steps in {"amt-weighted": 16, "llama-1b": 30}.items():
         shorter = {"batch_size": 2, "max_steps": steps, "eval_steps": steps // 2}  # two sequences, for two processes
         variants[name]["training"] = {**variants[name]["training"], **shorter}
-    variants["llama-1b"] |= {"init": "amt", "init_from": "amt-large", "temperatures": [1.0]}
+    variants["llama-1b"] |= {"init": "amt", "init_from": "amt-large", "temperatures": [1.1]}
     variants["llama-1b"]["sampling"] = {"constraint": "grammar"}  # so soon, few of its events would be valid
     variants |= dict.fromkeys(("amt", "llama-3b", "llama-3b-amt"))
     experiment["sampling"]["max_new_tokens"] = 90
     path.write_text(yaml.safe_dump(experiment, sort_keys=False))
 
 
-# A process that has imported what Snakemake does, and nothing of the library, forks for each run: it starts a second
-# sooner.
+# A process that has imported what Snakemake does, and nothing of the library, forks for each run, which
+# then starts a second sooner.
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["snakemake.cli", "snakemake.report.html_reporter", "smart_open", "nbformat", "tqdm"])
 
@@ -73,7 +73,8 @@ def snakemake(checkout: Path, *arguments: str, **environment: str) -> subprocess
 def _call_snakemake(checkout: Path, arguments: Sequence[str], env: dict[str, str], printed: str) -> None:
     """In a process of its own, do what `python -m snakemake` does; its stdout and stderr go to the file `printed`.
 
-    But for what Python reads from `env` when it starts, such as PYTHONPATH.
+    But for what Python reads from `env` when it starts, such as PYTHONPATH, and functions that `atexit` calls: they do
+    not wait for threads.
     """
     from snakemake.cli import main
 
@@ -83,6 +84,7 @@ def _call_snakemake(checkout: Path, arguments: Sequence[str], env: dict[str, str
     os.environ.clear()
     os.environ.update(env)
     os.chdir(checkout)
+    sys.argv = ["snakemake", *arguments]
     sys.path[:] = [str(checkout), *(path for path in sys.path if path not in (str(ROOT), str(ROOT / "workflow")))]
     try:
         main(arguments)

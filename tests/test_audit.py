@@ -245,16 +245,16 @@ def test_the_demo_passes_and_its_faults_are_found(demo):
     for name in ("metrics/amt-weighted-t1.0.json", "embeddings/amt-weighted-t1.0", "train/amt-weighted/model",
                  "standins/demo/lmd_full.tar.gz", "compose_corpus", "make_amt"):  # fmt: skip
         assert name in text
-    assert "llama-3b" not in text
-    path = run / "metrics/llama-1b-t1.0.json"
+    assert "train/llama-1b" not in text
+    path = run / "metrics/llama-1b-t1.1.json"
     content = path.read_text()
     path.write_text(json.dumps(json.loads(content) | {"fad": 0.001}))
     assert [(finding.kind, finding.path) for finding in audit(run)] == [
-        ("changed", "results/demo/metrics/llama-1b-t1.0.json")
+        ("changed", "results/demo/metrics/llama-1b-t1.1.json")
     ]
     laundered = snakemake(demo, "--profile", "demo")  # its table has the edited score
     path.write_text(content)
     assert laundered.returncode != 0
-    assert "metrics/llama-1b-t1.0.json: changed since a job made it" in laundered.stdout
+    assert "metrics/llama-1b-t1.1.json: changed since a job made it" in laundered.stdout
     assert snakemake(demo, "--profile", "demo").returncode == 0
     assert audit(run) == []

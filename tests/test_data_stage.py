@@ -153,7 +153,7 @@ def hashes(folder):
 
 def test_a_killed_job_leaves_nothing_and_only_it_runs_again(tmp_path):
     archive, captions = tmp_path / "lmd.tar.gz", tmp_path / "train.json"
-    write_archive(archive, captions, 600, median_notes=1_000)
+    write_archive(archive, captions, 1_500, median_notes=1_000)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in (undisturbed, killed):
         folder.mkdir()

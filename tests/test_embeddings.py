@@ -19,7 +19,8 @@ from libretto.audio.embeddings.weights import check_weights, tokenizers_of_laion
 from libretto.config.embeddings import EMBEDDINGS
 from libretto.errors import InputError
 
-pytestmark = pytest.mark.xdist_group("embeddings")  # so that one worker compiles librosa and makes checkpoints
+# So that one worker imports laion-clap, compiles librosa and makes checkpoints.
+pytestmark = pytest.mark.xdist_group("embeddings")
 
 RATE = 22_050
 

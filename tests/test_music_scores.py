@@ -100,7 +100,7 @@ def test_the_tempo_of_a_plain_beat(bpm):
     assert estimate_tempo(beats(bpm)) == pytest.approx(bpm, rel=0.02)
 
 
-@pytest.mark.xdist_group("embeddings")  # which use librosa too: the first use compiles it
+@pytest.mark.xdist_group("embeddings")  # others there use librosa too, whose first use compiles it
 def test_the_tempo_is_librosas(real):
     import librosa
 

@@ -207,7 +207,7 @@ def test_last_note_rings_out(write_midi, soundfont):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("embeddings")  # which use librosa too: the first use compiles it
+@pytest.mark.xdist_group("embeddings")  # others there use librosa too, whose first use compiles it
 @pytest.mark.parametrize(("lead", "tail"), [(0, 0), (5000, 0), (0, 30_001), (12_345, 6789)])
 def test_trimming_is_librosas(lead, tail):
     random = np.random.default_rng(0)

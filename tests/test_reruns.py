@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -54,10 +55,20 @@ def run(tmp_path_factory):
 
 
 def planned(run, *arguments):
-    """Jobs by rule, without those that follow from any change: cost and provenance."""
+    """Jobs by rule that a dry run plans."""
     checkout, options = run
-    counts = job_counts(dry_run(checkout, *options, *arguments))
+    return jobs_in(dry_run(checkout, *options, *arguments))
+
+
+def jobs_in(printed):
+    """Jobs by rule, without those that follow from any change: cost and provenance."""
+    counts = job_counts(printed)
     return {rule: n for rule, n in counts.items() if rule not in ("all", "cost", "provenance", "total")}
+
+
+def planned_after(run, path, old, new):
+    with changed(run[0] / path, old, new):
+        return planned(run)
 
 
 def font(checkout):
@@ -108,8 +119,6 @@ CHANGED_CODE = [
     ("uv.lock", 'name = "accelerate"\nversion = "', 'name = "accelerate"\nversion = "9', None),
     ("uv.lock", 'name = "soundfile"\nversion = "', 'name = "soundfile"\nversion = "9', RENDERED),
     ("uv.lock", 'name = "jinja2"\nversion = "', 'name = "jinja2"\nversion = "9', TABLE),
-    *((f"workflow/reference/{name}.csv", "", "\n", TABLE) for name in ("table3", "elsewhere")),
-    *((f"{TEMPLATES}/{name}", "", "\n", TABLE) for name in ("table.html", "scores.html", "style.css", "player.js")),
     (f"{TEMPLATES}/index.html", "", "\n", {"listening_page": 1}),
     (f"{TEMPLATES}/model_card.md", "", "\n", {"model_card": 3}),
     ("workflow/schemas/config.schema.yaml", "gradient_checkpointing: {type: boolean, default: false",
@@ -123,23 +132,37 @@ def name_of(change):
 
 
 def test_changes_that_no_result_depends_on_run_nothing(run):
-    """All at once: one that ran something would be seen."""
+    """All at once; where something would run, each by itself."""
     with contextlib.ExitStack() as changes:
         for path, old, new in SAME_CODE:
             changes.enter_context(changed(run[0] / path, old, new))
-        assert planned(run) == {}
+        plan = planned(run)
+    culprits = [name_of(change) for change in SAME_CODE if plan and planned_after(run, *change)]
+    assert plan == {}, culprits
 
 
 @pytest.mark.parametrize("change", CHANGED_CODE, ids=name_of)
 def test_changed_code_runs_what_uses_it(run, change):
-    path, old, new, expected = change
-    with changed(run[0] / path, old, new):
-        plan = planned(run)
+    *change, expected = change
+    plan = planned_after(run, *change)
     if expected is None:  # transformers' own: all that imports it
         assert {"train", "validate", "generate", "fold"} < plan.keys()
         assert not {"tokenize", "ground_truth_samples", "split"} & plan.keys()
     else:
         assert plan == expected
+
+
+def test_each_file_that_the_table_is_made_with_makes_it_again(run):
+    """Of all that changed at once, Snakemake names the files that it runs the rule for."""
+    checkout, options = run
+    files = {f"workflow/reference/{name}.csv" for name in ("table3", "elsewhere")}
+    files |= {f"{TEMPLATES}/{name}" for name in ("table.html", "scores.html", "style.css", "player.js")}
+    with contextlib.ExitStack() as changes:
+        for path in files:
+            changes.enter_context(changed(checkout / path, "", "\n"))
+        printed = dry_run(checkout, *options)
+    assert jobs_in(printed) == TABLE
+    assert files in [set(names.split(", ")) for names in re.findall(r"Updated input files: (.*)", printed)]
 
 
 def test_the_hash_seed_runs_everything(run):
@@ -160,7 +183,7 @@ def test_touched_files_run_nothing(run):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"checkpoint_minutes": 5, "variants": {"llama-1b": {"chunk_tokens": 190}}}, {}),  # which data.chunk_tokens is
+        ({"checkpoint_minutes": 5, "variants": {"llama-1b": {"chunk_tokens": 190}}}, {}),  # 190 is data.chunk_tokens
         ({"sampling": {"top_p": 0.8}}, sampled(9)),
         ({"sampling": {"max_new_tokens": 120}}, sampled(9)),
         ({"variants": {"amt": {"sampling": {"best_of": 2}}}}, sampled(1, figure_scores=1)),

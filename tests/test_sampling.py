@@ -269,15 +269,16 @@ def test_grammar_makes_every_event_valid(make_tiny, draw, family):
 def test_a_thousand_pieces_under_the_grammar_are_valid():
     """Of logits that rise and fall at random, and favour what is not allowed."""
     draws = torch.Generator().manual_seed(0)
-    draw = grammatical(Nucleus(1.0, 0.98, 0, Streams(range(1000), 30)))
+    draw = grammatical(Nucleus(1.0, 0.98, 0, Streams(range(1000), 51)))
     tokens, logits = [], torch.empty(1000, vocab.EMBEDDING_ROWS)
-    for step in range(30):
+    for step in range(51):
         piece, token = (torch.randn(shape, generator=draws) for shape in ((1000, 1), (1, vocab.EMBEDDING_ROWS)))
         tokens.append(draw(torch.mul(3 * piece, token, out=logits), step))
     pieces = torch.stack(tokens, 1).tolist()
     pieces = [piece[: piece.index(vocab.SEPARATOR)] if vocab.SEPARATOR in piece else piece for piece in pieces]
     assert sum(valid_events(piece)[1] for piece in pieces) == 0
     assert all((np.diff(event_parts(piece)[0]) >= 0).all() for piece in pieces)
+    assert max(len(set(event_parts(piece)[2]) - {128}) for piece in pieces) == 15  # of 17 notes
 
 
 def test_what_the_grammar_allows_keeps_its_probabilities():

@@ -21,7 +21,7 @@ from tests.checkout import copy_checkout, shorten, snakemake
 from tests.slurm_cluster import NoSlurmError, finished_jobs, slurm_cluster
 
 DONE = ("results/standins", "results/demo/data", ".snakemake/metadata")  # what the run has when Slurm takes over
-SYSTEM = "llama-1b-t1.0"  # one system, to save time; none depends on another
+SYSTEM = "llama-1b-t1.1"  # one system, to save time; none depends on another
 AUDIO = f"results/demo/audio/{SYSTEM}"
 BEST = "results/demo/train/llama-1b/best.json"
 TOKENS = f"results/demo/samples/{SYSTEM}/tokens.parquet"

@@ -70,6 +70,6 @@ def start_job(job) -> logging.Logger:
             os._exit(1)  # too late for an exception to fail the job
 
     atexit.register(finish)
-    atexit.register(gc.freeze)  # what torch and transformers have made is not looked through: a second of each job
+    atexit.register(gc.freeze)  # or Python would look for garbage among all that torch and transformers made: a second
     sys.excepthook = fail
     return log

@@ -1,7 +1,8 @@
-"""Halves what torch and transformers cost each process that a test starts; Python imports it where PYTHONPATH says.
+"""Halves what importing torch and transformers costs the processes that tests start: Python imports this first there.
 
 transformers imports scikit-learn and torchvision where it finds them, for what Libretto does not use, and Python looks
-for garbage among the million objects that the imports make and keep.
+for garbage among the million objects that the imports make and keep. pytest's own processes, and CI's `make demo`, do
+without this.
 """
 
 import gc
