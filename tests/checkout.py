@@ -52,8 +52,8 @@ def shorten(checkout: Path) -> None:
     path.write_text(yaml.safe_dump(experiment, sort_keys=False))
 
 
-# A process that has imported what Snakemake does, and nothing of the library, forks for each run, which
-# then starts a second sooner.
+# A process that has imported what Snakemake does, and nothing of the library, forks for each run, which then starts a
+# second sooner.
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["snakemake.cli", "snakemake.report.html_reporter", "smart_open", "nbformat", "tqdm"])
 

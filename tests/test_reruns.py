@@ -278,6 +278,7 @@ def test_the_same_soundfont_with_another_time_stamp_runs_nothing(run):
 
 def test_a_soundfont_may_go_once_its_results_are_there(run):
     path = font(run[0])
+    assert planned(run) == {}  # sees it as it is: the call before may have seen another one
     path.rename(path.with_name("elsewhere"))
     assert planned(run) == {}
     path.with_name("elsewhere").rename(path)
