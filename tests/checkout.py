@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[1]
 
 def copy_checkout(folder: Path) -> Path:
     """Copy the files that git tracks or would add into `folder`: a clone with the uncommitted changes."""
+    from libretto.provenance.code_hash import MODULES  # not above: what forks for `snakemake` imports this module
+
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
@@ -29,6 +31,10 @@ def copy_checkout(folder: Path) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    # So that not every copy's Snakemake parses all modules.
+    (ROOT / MODULES).mkdir(parents=True, exist_ok=True)
+    (folder / MODULES.parent).mkdir()
+    (folder / MODULES).symlink_to(ROOT / MODULES)
     return folder
 
 

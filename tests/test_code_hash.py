@@ -30,6 +30,14 @@ FILES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def modules(tmp_path, monkeypatch):
+    """An empty folder of what was read from modules before."""
+    folder = tmp_path / "modules"
+    monkeypatch.setattr(code, "MODULES", folder)
+    return folder
+
+
 @pytest.fixture
 def workflow(tmp_path, monkeypatch):
     return use_workflow(tmp_path / "workflow", monkeypatch)
@@ -49,7 +57,7 @@ def write(path, content):
 
 
 def forget():
-    for function in (code._parse, code._meaning, code._imports, code._files):
+    for function in (code._module, code._imports, code._files):
         function.cache_clear()
 
 
@@ -245,6 +253,44 @@ def test_python_itself_finds_the_same_modules(script):
 def test_every_script_has_a_hash_of_its_own():
     assert len(SCRIPTS) > 20
     assert len({code.code_hash(script) for script in SCRIPTS}) == len(SCRIPTS)
+
+
+# What is kept between starts
+
+
+def test_modules_that_were_read_before_are_not_parsed_again(workflow, modules, monkeypatch):
+    before = hashes(workflow)
+    assert len(list(modules.iterdir())) == len(FILES) - 1  # two are empty
+    monkeypatch.setattr(ast, "parse", lambda *args: pytest.fail(f"parsed {args[1]}"))
+    assert hashes(workflow) == before
+    with pytest.raises(pytest.fail.Exception, match=r"parsed .*vocab"):
+        changed_scripts(workflow, "libretto/vocab.py", "VOCAB = 1\n")
+
+
+@pytest.mark.parametrize("damage", ["", '{"meaning": "Module()", ', '{"meaning": "Module()"}', "null"])
+def test_what_is_damaged_is_read_again(workflow, modules, damage):
+    before = hashes(workflow)
+    for file in modules.iterdir():
+        file.write_text(damage)
+    assert hashes(workflow) == before
+    assert all(len(file.read_text()) > len(damage) for file in modules.iterdir())
+
+
+def test_another_version_of_python_or_of_the_reader_reads_again(workflow, modules, monkeypatch):
+    hashes(workflow)
+    first = set(modules.iterdir())
+    monkeypatch.setattr(sys, "version", "another")
+    code._reader.cache_clear()
+    hashes(workflow)
+    code._reader.cache_clear()
+    assert len(set(modules.iterdir()) - first) == len(first)
+
+
+def test_without_a_place_for_it_nothing_is_kept(workflow, monkeypatch, tmp_path):
+    before = hashes(workflow)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(code, "MODULES", tmp_path / "file" / "modules")
+    assert hashes(workflow) == before
 
 
 # What it refuses to follow

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from libretto.files import file_sha256, files_in, folder_sha256
+from libretto.shared_files import write_shared
 
 DIGESTS = ".snakemake/digests"  # what was found before
 
@@ -37,10 +36,7 @@ def content_digest(
     if known.get("states") != states:
         announce(f"Reading {path} to know what is in it")
         known = {"states": states, "sha256": folder_sha256(path) if path.is_dir() else file_sha256(path)}
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f"{place.name}.{socket.gethostname()}.{os.getpid()}")
-        part.write_text(json.dumps(known))
-        part.replace(place)  # jobs of a cluster may find the same at once
+        write_shared(place, json.dumps(known))
     return known["sha256"]
 
 

@@ -6,15 +6,23 @@ import count with their versions in uv.lock.
 """
 
 import ast
+import contextlib
 import hashlib
+import json
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+from libretto.shared_files import write_shared
 
 WORKFLOW = Path(__file__).parents[2]
+
+# What was read from modules before, by their content: parsing them takes half a second of each start of Snakemake.
+MODULES = Path(".snakemake/modules")
 
 # Messages, records and locks: no result depends on them.
 ASIDE = {f"libretto/{name}.py" for name in ("errors", "job", "lock", "log")}
@@ -56,7 +64,7 @@ def meaning_hash(paths: Iterable[Path], texts: Iterable[str] = ()) -> str:
     for text in texts:
         digest.update(f"{len(text)}\0{text}".encode())
     for path in sorted(paths):
-        name, meaning = path.relative_to(WORKFLOW).as_posix(), _meaning(path)
+        name, meaning = path.relative_to(WORKFLOW).as_posix(), _module(path).meaning
         digest.update(f"{name}\0{len(meaning)}\0{meaning}".encode())
     return digest.hexdigest()[:16]
 
@@ -90,29 +98,10 @@ def _locked_versions(lock: Path) -> dict[str, str]:
 @cache
 def _imports(path: Path) -> tuple[tuple[Path, ...], frozenset[str]]:
     """The files of the workflow, and the packages, that one file's import statements name, anywhere in the file."""
-    names, variables = set(), set()
-    for node in _nodes(_parse(path)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            if node.level or node.module is None:
-                raise ValueError(f"{path}: a relative import; write 'from libretto...' so that it can be followed")
-            if node.names[0].name == "*":
-                raise ValueError(f"{path}: a star import; name what it imports so that it can be followed")
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-            variables |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.Name):
-            variables.add(node.id)
-        elif isinstance(node, ast.Attribute):
-            variables |= {node.attr} & DUNDERS
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # globals()["__file__"]
-            variables |= {node.value} & DUNDERS
-    if hidden := sorted(names & HIDDEN_MODULES | variables & HIDDEN_NAMES):
-        raise ValueError(
-            f"{path}: {hidden[0]} cannot be followed; import code by a statement, make data an input of the rule"
-        )
+    if (refused := _module(path).refused) is not None:
+        raise ValueError(f"{path}: {refused}")
     files, packages = set(), set()
-    for name in names:
+    for name in _module(path).imports:
         root, *rest = name.split(".")
         if not _files(WORKFLOW, root):
             packages.add(root)
@@ -128,28 +117,53 @@ def _files(workflow: Path, module: str) -> list[Path]:
     return [Path(f) for stem in stems for f in (f"{stem}.py", f"{stem}/__init__.py") if os.path.isfile(f)]
 
 
-@cache
-def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes(), str(path))
-
-
-def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """As `ast.walk`, in another order and three times as fast: every call of Snakemake waits for it."""
-    stack = [tree]
-    while stack:
-        node = stack.pop()
-        yield node
-        for value in vars(node).values():
-            if isinstance(value, ast.AST):
-                stack.append(value)
-            elif isinstance(value, list):
-                stack += [item for item in value if isinstance(item, ast.AST)]
+class _Module(NamedTuple):
+    meaning: str  # the syntax tree as text, without positions and docstrings
+    imports: list[str]  # dotted names
+    refused: str | None  # why what it reaches cannot be followed
 
 
 @cache
-def _meaning(path: Path) -> str:
-    """The syntax tree of a file as text, without positions and docstrings."""
-    return _text(_parse(path))
+def _module(path: Path) -> _Module:
+    content = path.read_bytes()
+    known = MODULES / hashlib.sha256(_reader() + content).hexdigest()
+    with contextlib.suppress(OSError, ValueError, TypeError):  # not there, or not whole
+        return _Module(**json.loads(known.read_text()))
+    tree = ast.parse(content, str(path))
+    module = _Module(_text(tree), *_imported_names(tree))
+    with contextlib.suppress(OSError):  # a full disk, say: the next start parses it again
+        write_shared(known, json.dumps(module._asdict()))
+    return module
+
+
+@cache
+def _reader() -> bytes:
+    """What a module is read by: this file and Python's parser."""
+    return hashlib.sha256(Path(__file__).read_bytes() + sys.version.encode()).digest()
+
+
+def _imported_names(tree: ast.Module) -> tuple[list[str], str | None]:
+    """The dotted names of import statements, anywhere in a module; and why what it reaches cannot be followed."""
+    names, variables = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level or node.module is None:
+                return [], "a relative import; write 'from libretto...' so that it can be followed"
+            if node.names[0].name == "*":
+                return [], "a star import; name what it imports so that it can be followed"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            variables |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Name):
+            variables.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            variables |= {node.attr} & DUNDERS
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # globals()["__file__"]
+            variables |= {node.value} & DUNDERS
+    if hidden := sorted(names & HIDDEN_MODULES | variables & HIDDEN_NAMES):
+        return [], f"{hidden[0]} cannot be followed; import code by a statement, make data an input of the rule"
+    return sorted(names), None
 
 
 def _text(node) -> str:

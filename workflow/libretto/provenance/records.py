@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from libretto.config.digests import DIGESTS, content_digest
+from libretto.shared_files import write_shared
 
 # Of what `scontrol show job` says.
 SLURM_FIELDS = {"SubmitTime", "EligibleTime", "StartTime", "TimeLimit", "Restarts"}
@@ -49,7 +50,7 @@ def write_record(job, started: datetime, first: Path | None = None, tries: int =
     """
     target = record_path(job.log[0])
     if first and first.exists():
-        _write(target, first.read_text())
+        write_shared(target, first.read_text())
         return
     folder = Path(*target.parts[: target.parts.index(RECORDS, 2) + 1])
     record = {
@@ -70,14 +71,7 @@ def write_record(job, started: datetime, first: Path | None = None, tries: int =
         "environment": _kept(folder / "environments", _environment()),
     }
     for place in filter(None, (target, first)):
-        _write(place, json.dumps(record, indent=1, sort_keys=True, default=str) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")  # others may write the same text
-    part.write_text(text)
-    part.replace(path)
+        write_shared(place, json.dumps(record, indent=1, sort_keys=True, default=str) + "\n")
 
 
 def contents(paths: Iterable[str]) -> dict[str, str]:
@@ -136,7 +130,7 @@ def _kept(folder: Path, text: str) -> str:
     """Keep a text that many records share once; returns its name, which is its SHA-256."""
     name = text_name(text)
     if not (folder / name).exists():
-        _write(folder / name, text)
+        write_shared(folder / name, text)
     return name
 
 
