@@ -15,6 +15,7 @@ import torch
 from libretto.audio.embeddings import base, make_embedder
 from libretto.audio.embeddings.base import Embedder, embed_files, load_audio, read_embeddings, write_embeddings
 from libretto.audio.embeddings.logmel import BANDS, FLOOR, LogMel
+from libretto.audio.embeddings.resampling import resample
 from libretto.audio.embeddings.weights import check_weights, tokenizers_of_laion_clap, untrusted_weights
 from libretto.config.embeddings import EMBEDDINGS
 from libretto.errors import InputError
@@ -73,6 +74,26 @@ def test_audio_is_resampled_where_the_embedding_wants_another_rate(tmp_path):
     assert (rate, len(audio), audio.dtype) == (48_000, 48_000, np.float32)
     expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(48_000) / 48_000)
     np.testing.assert_allclose(audio[2000:-2000], expected[2000:-2000], atol=1e-3)
+
+
+@pytest.mark.parametrize("seconds", [2.5 / RATE, 0.05, 0.9, 4])
+@pytest.mark.parametrize("rate", [16_000, RATE, 44_100, 48_000])
+def test_clips_are_loaded_as_frechet_audio_distance_loads_them(tmp_path, rate, seconds):
+    with tokenizers_of_laion_clap():
+        from frechet_audio_distance.utils import load_audio_task
+
+    soundfile.write(tmp_path / "noise.flac", noise(seconds, rate), rate)
+    for new_rate in (16_000, 48_000):
+        audio, _ = load_audio(tmp_path / "noise.flac", new_rate)
+        assert audio.dtype == np.float32
+        expected = load_audio_task(str(tmp_path / "noise.flac"), new_rate, channels=1)
+        np.testing.assert_allclose(audio, expected, atol=1e-6, rtol=0)
+
+
+def test_rates_without_a_large_common_divisor_are_resampled_too():
+    import resampy
+
+    np.testing.assert_array_equal(resample(noise(0.5), 22_051, 16_000), resampy.resample(noise(0.5), 22_051, 16_000))
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")

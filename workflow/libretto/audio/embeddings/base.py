@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import soundfile
 from tqdm import tqdm
 
+from libretto.audio.embeddings.resampling import resample
 from libretto.tables import FAD_EMBEDDINGS
 
 
@@ -42,14 +43,12 @@ class Embedder(ABC):
 def load_audio(path: str | Path, sample_rate: int | None) -> tuple[np.ndarray, int]:
     """A clip as float32 [n] in -1..1, and its sample rate.
 
-    Where `sample_rate` differs, resampled as frechet-audio-distance does it (resampy, Kaiser window, best quality).
+    Where `sample_rate` differs, resampled as frechet-audio-distance does it.
     """
     audio, own_rate = soundfile.read(path, dtype="float32")
     if sample_rate in (None, own_rate):
         return audio, own_rate
-    import resampy  # compiles for a second, so only where it is needed
-
-    return resampy.resample(audio, own_rate, sample_rate), sample_rate
+    return resample(audio, own_rate, sample_rate), sample_rate
 
 
 def embed_files(embedder: Embedder, files: Iterable[tuple[int, Path]], threads: int) -> dict[int, np.ndarray]:
@@ -58,7 +57,7 @@ def embed_files(embedder: Embedder, files: Iterable[tuple[int, Path]], threads: 
     Args:
         embedder: embeds one clip after the other.
         files: index and file of each clip.
-        threads: how many read and resample clips ahead: that takes ten times as long as the spectrograms.
+        threads: how many read and resample clips ahead.
 
     Raises:
         RuntimeError: a clip gave no embedding, or one that is not finite.
