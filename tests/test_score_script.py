@@ -90,6 +90,8 @@ def test_fad_is_that_of_all_embeddings(score, tmp_path):
     assert found["details"]["n_background"] == 9
     assert len(found["details"]["fad_sub"]) == 2
     assert found["fad_sub_mean"] == pytest.approx(np.mean(found["details"]["fad_sub"]))
+    without = [frechet(np.concatenate([ours[i] for i in ours if i != left]), reference) for left in ours]
+    assert found["fad_without_one"] == pytest.approx(min(without), rel=1e-5)
     for name in ("fad_infinity", "kad", "fad_floor", "fad_sub_sem"):
         assert found[name] is not None
     by_sample = samples[samples["score"] == "fad_per_sample"].set_index("index")["value"]

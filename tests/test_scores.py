@@ -3,7 +3,15 @@ import pytest
 from scipy import linalg
 
 from libretto.scores.clap import clap_matrix, clap_score
-from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub, fads_per_sample, frechet_distance
+from libretto.scores.frechet import (
+    fad,
+    fad_floor,
+    fad_infinity,
+    fad_sub,
+    fads_per_sample,
+    fads_without_one,
+    frechet_distance,
+)
 from libretto.scores.mean import mean_and_sem, summarize
 from libretto.scores.notes import (
     band_f1,
@@ -198,6 +206,25 @@ def test_a_constant_band_is_the_floor_of_the_f1():
     assert band == {"Drums", "Cello", "Flute", "Piano", "Viola"}  # of those named once, the first by name
     assert band_f1(band, SAMPLES, SUMMARIES) == pytest.approx((2 / 6 + 4 / 7 + 4 / 7) / 3)
     assert band_f1(band, SAMPLES[3:], SUMMARIES) is None
+
+
+def test_fad_without_each_clip_is_that_of_the_others():
+    draws = np.random.default_rng(9)
+    reference = {index: draws.normal(size=(5, 6)) for index in range(40)}
+    clips = {index: draws.normal(100, 2, size=(1 + index, 6)).astype(np.float32) for index in range(12)}
+    expected = {index: fad({i: rows for i, rows in clips.items() if i != index}, reference) for index in clips}
+    assert fads_without_one(clips, reference) == pytest.approx(expected, rel=1e-9)
+    assert fads_without_one({0: clips[0], 1: clips[1]}, reference).keys() == {0}
+    assert fads_without_one({}, reference) == {}
+
+
+def test_one_long_clip_far_away_is_most_of_a_fad():
+    draws = np.random.default_rng(10)
+    reference, clips = ({index: draws.normal(size=(9, 8)) for index in range(128)} for _ in range(2))
+    clips[7] = draws.normal(4, 1, size=(90, 8))
+    without = fads_without_one(clips, reference)
+    assert min(without, key=without.get) == 7
+    assert without[7] < 0.05 * fad(clips, reference)
 
 
 def test_fad_infinity_removes_most_of_what_few_clips_add():

@@ -8,8 +8,8 @@ import numpy as np
 from libretto.audio.embeddings.base import read_embeddings
 from libretto.audio.manifest import read_renderings
 from libretto.job import start_job
+from libretto.scores import frechet
 from libretto.scores.clap import clap_matrix, clap_score, read_clap
-from libretto.scores.frechet import fad, fad_floor, fad_infinity, fad_sub, fads_per_sample, fmd_scores
 from libretto.scores.inference import own_minus_others
 from libretto.scores.kernel import kad
 from libretto.scores.losses import loss_own_minus_others
@@ -34,9 +34,9 @@ summaries = {row["lmd_id"]: row["instrument_summary"] for row in pairs}
 audible = [rendering.index for rendering in read_renderings(files.list) if rendering.is_audible]
 
 losses = ("val_loss", "val_loss_music", "val_loss_music_random_text")
-scores = dict.fromkeys((*losses, "fad", "fad_infinity", "kad", "fad_floor", "fad_sub_mean", "fad_sub_sem"))
-scores |= {"fad_clap": None, "kad_clap": None, "fad_embedding": params.fad_embedding}
-scores |= {"n": len(audible), "n_missing": len(samples) - len(audible)}
+distances = ("fad", "fad_without_one", "fad_infinity", "kad", "fad_floor", "fad_sub_mean", "fad_sub_sem")
+scores = dict.fromkeys((*losses, *distances, "fad_clap", "kad_clap"))
+scores |= {"fad_embedding": params.fad_embedding, "n": len(audible), "n_missing": len(samples) - len(audible)}
 by_sample, counts = note_scores(samples, summaries)
 band = constant_band(row["instrument_summary"] for row in pairs if row["split"] == "train")
 scores["instrument_f1_floor"] = band_f1(band, samples, summaries)
@@ -61,27 +61,27 @@ scores |= loss_own_minus_others(songs.values(), params.seed)
 if files.get("fad_reference"):
     clips, reference = read_embeddings(files.fad), read_embeddings(files.fad_reference)
     check_clips(clips, audible, files.fad)
-    scores["fad"] = fad(clips, reference) if len(clips) > 1 else None
-    by_sample["fad_per_sample"] = fads_per_sample(clips, reference)
-    scores["fad_infinity"] = fad_infinity(clips, reference, params.seed)
+    scores["fad"] = frechet.fad(clips, reference) if len(clips) > 1 else None
+    by_sample["fad_per_sample"] = frechet.fads_per_sample(clips, reference)
+    scores["fad_without_one"] = min(frechet.fads_without_one(clips, reference).values(), default=None)
+    scores["fad_infinity"] = frechet.fad_infinity(clips, reference, params.seed)
     scores["kad"] = kad(clips, reference, params.seed)
-    scores["fad_floor"] = fad_floor(reference, len(clips), params.fad_sub["draws"], params.seed)
-    draws = fad_sub(clips, reference, **params.fad_sub, seed=params.seed)
+    scores["fad_floor"] = frechet.fad_floor(reference, len(clips), params.fad_sub["draws"], params.seed)
+    draws = frechet.fad_sub(clips, reference, **params.fad_sub, seed=params.seed)
     scores["fad_sub_mean"], scores["fad_sub_sem"] = mean_and_sem(draws)
     details |= {"fad_sub": draws, "fad_sub_size": params.fad_sub["size"], "n_background": len(reference)}
 if files.get("clap"):
     clips, texts = read_clap(files.clap)
     check_clips(clips, audible, files.clap)
     by_sample["clap"] = {index: clap_score(windows, texts[index]) for index, windows in clips.items()}
-    if clips:
-        gains["clap"] = clap_matrix([*clips.values()], np.stack([*texts.values()]))
+    gains["clap"] = clap_matrix([*clips.values()], np.stack([*texts.values()])) if clips else np.empty((0, 0))
 if files.get("clap_reference"):
     reference, _ = read_clap(files.clap_reference)
-    scores["fad_clap"] = fad(clips, reference) if len(clips) > 1 else None
+    scores["fad_clap"] = frechet.fad(clips, reference) if len(clips) > 1 else None
     scores["kad_clap"] = kad(clips, reference, params.seed)
 if files.get("fmd"):
     ours, reference = read_embeddings(files.fmd), read_embeddings(files.fmd_reference)
-    scores |= fmd_scores(ours, reference, params.fad_sub["draws"], params.seed)
+    scores |= frechet.fmd_scores(ours, reference, params.fad_sub["draws"], params.seed)
     details |= {"n_midi": len(ours), "n_midi_reference": len(reference)}
 for name, values in by_sample.items():
     scores |= summarize(name, list(values.values()), params.seed)

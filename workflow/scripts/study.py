@@ -44,6 +44,7 @@ page = render_template(
     clips=params.clips,
     roles=roles,
     rows=table.set_index("system").to_dict("index"),
+    decided=table.set_index("system").eval("fad - fad_without_one").idxmax(),
     songs=len(pd.read_parquet(files.train, columns=["lmd_id"])),
     **{key: params[key] for key in ("n", "seed", "chunk_tokens")},
 )

@@ -72,6 +72,31 @@ def fads_per_sample(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.
     return {index: _distance(_normal(own), theirs) for index, own in clips.items() if len(own) > 1}
 
 
+def fads_without_one(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray]) -> dict[int, float]:
+    """FAD of all clips but one, by that one's index: which clips decide a system's FAD.
+
+    Long clips weigh more, since they have more embeddings: one that goes astray for a minute can be most of a FAD.
+    Clips without which fewer than two embeddings are left have none.
+    """
+    if not clips:
+        return {}
+    theirs = _reference(np.concatenate(list(reference.values())))
+    centre = np.mean(np.concatenate(list(clips.values())), axis=0, dtype=np.float64)
+    moments = {index: _moments(rows - centre) for index, rows in clips.items()}
+    n, total, squares = (sum(parts) for parts in zip(*moments.values(), strict=True))
+    distances = {}
+    for index, (n_own, own, own_squares) in moments.items():
+        if (left := n - n_own) > 1:
+            mean = (total - own) / left
+            sigma = (squares - own_squares - left * np.outer(mean, mean)) / (left - 1)
+            distances[index] = _distance((centre + mean, sigma), theirs)
+    return distances
+
+
+def _moments(rows: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    return len(rows), rows.sum(axis=0), rows.T @ rows
+
+
 def fad_infinity(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray], seed: int) -> float | None:
     """FAD with infinitely many embeddings, which a finite number overestimates (Gui et al., 2024).
 
