@@ -16,8 +16,6 @@ import time
 from datetime import date
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
-
 import numpy as np
 import torch
 import transformers

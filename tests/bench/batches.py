@@ -7,13 +7,9 @@ it is while a GPU works.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from functools import partial
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -13,8 +13,6 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
-
 from tests.checkout import ROOT, snakemake
 from tests.corpus import write_archive
 

@@ -7,12 +7,9 @@ column leaves it out.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
 import numpy as np
 import soundfile

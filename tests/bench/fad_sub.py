@@ -7,12 +7,9 @@ reference set 3,000, and FAD-sub takes 5 draws of 500.
 """
 
 import sys
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
 from libretto.scores.frechet import fad, fad_sub
 from libretto.scores.mean import mean_and_sem

@@ -23,8 +23,6 @@ from pathlib import Path
 import psutil
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
-
 from tests.checkout import copy_checkout, shorten, snakemake
 from tests.slurm_cluster import finished_jobs, slurm_cluster, slurmd
 

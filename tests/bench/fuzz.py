@@ -13,8 +13,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
-
 from tqdm import tqdm
 
 from libretto.tokens.compiled import midi_to_tokens_compiled

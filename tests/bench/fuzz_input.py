@@ -20,8 +20,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
-
 from libretto.data.archive import read_archive
 from libretto.data.pairs import pair, read_midicaps
 from libretto.errors import InputError

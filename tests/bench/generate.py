@@ -7,15 +7,11 @@ others are the demo's stand-ins. Without a cache, a step is timed at a few lengt
 """
 
 import argparse
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, LogitsProcessor
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
 from libretto.generation.decoding import Decoder, Prompt
 from libretto.generation.nucleus import Nucleus, Streams

@@ -12,8 +12,6 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
-
 import numpy as np
 
 from libretto.audio.embeddings.base import load_audio

@@ -8,10 +8,6 @@ and its libraries' workspaces (about 1 GiB), fragmentation, and that a GPU's aut
 """
 
 import argparse
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
 import torch
 from torch import distributed

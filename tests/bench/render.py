@@ -1,6 +1,6 @@
 """Rendering against the `fluidsynth` command: dense random samples, seconds of CPU, notes that were dropped.
 
-python -m tests.bench.render [samples] [soundfont]
+    python -m tests.bench.render [samples] [soundfont]
 """
 
 import resource

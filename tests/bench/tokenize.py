@@ -9,9 +9,6 @@ ratio is below 10.
 import argparse
 import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
 from libretto.tokens.compiled import midi_to_tokens_compiled
 from libretto.tokens.reference import midi_to_tokens_mido

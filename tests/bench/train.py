@@ -9,12 +9,9 @@ that a machine without a GPU can run it.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow"))
 
 import torch
 
