@@ -32,9 +32,10 @@ def copy_checkout(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     # So that not every copy's Snakemake parses all modules.
-    (ROOT / MODULES).mkdir(parents=True, exist_ok=True)
+    shared = ROOT / ".pytest_cache" / "modules"
+    shared.mkdir(parents=True, exist_ok=True)
     (folder / MODULES.parent).mkdir()
-    (folder / MODULES).symlink_to(ROOT / MODULES)
+    (folder / MODULES).symlink_to(shared)
     return folder
 
 

@@ -1,6 +1,7 @@
 """The content hash of scripts: what counts as a change, what it follows, and what it refuses to follow."""
 
 import ast
+import errno
 import io
 import modulefinder
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from libretto.provenance import code_hash as code
+from libretto.shared_files import write_shared
 from tests.checkout import ROOT
 
 SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
@@ -276,10 +278,15 @@ def test_what_is_damaged_is_read_again(workflow, modules, damage):
     assert all(len(file.read_text()) > len(damage) for file in modules.iterdir())
 
 
-def test_another_version_of_python_or_of_the_reader_reads_again(workflow, modules, monkeypatch):
+@pytest.mark.parametrize("changed", ["Python", "the reader"])
+def test_another_version_of_python_or_of_the_reader_reads_again(workflow, modules, monkeypatch, tmp_path, changed):
     hashes(workflow)
     first = set(modules.iterdir())
-    monkeypatch.setattr(sys, "version", "another")
+    if changed == "Python":
+        monkeypatch.setattr(sys, "version", "another")
+    else:
+        (tmp_path / "code_hash.py").write_text(Path(code.__file__).read_text() + "# changed\n")
+        monkeypatch.setattr(code, "__file__", str(tmp_path / "code_hash.py"))
     code._reader.cache_clear()
     hashes(workflow)
     code._reader.cache_clear()
@@ -291,6 +298,20 @@ def test_without_a_place_for_it_nothing_is_kept(workflow, monkeypatch, tmp_path)
     (tmp_path / "file").touch()
     monkeypatch.setattr(code, "MODULES", tmp_path / "file" / "modules")
     assert hashes(workflow) == before
+
+
+def test_what_cannot_be_written_leaves_the_former_file_and_nothing_else(tmp_path, monkeypatch):
+    write_shared(tmp_path / "folder/file", "former")
+
+    def fail(path, text):
+        with path.open("w") as file:
+            file.write(text[:2])
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(OSError, match="full"):
+        write_shared(tmp_path / "folder/file", "latter")
+    assert [path.read_text() for path in (tmp_path / "folder").iterdir()] == ["former"]
 
 
 # What it refuses to follow
@@ -328,8 +349,9 @@ def test_without_a_place_for_it_nothing_is_kept(workflow, monkeypatch, tmp_path)
 )
 def test_code_and_data_that_no_import_names_are_refused(workflow, statement, message):
     write(workflow / "libretto/training.py", statement + "\n")
-    with pytest.raises(ValueError, match=rf"libretto/training\.py: {message}"):
-        hashes(workflow)
+    for _ in range(2):  # also when what was read from it is known
+        with pytest.raises(ValueError, match=rf"libretto/training\.py: {message}"):
+            hashes(workflow)
 
 
 def test_methods_that_share_a_name_with_a_builtin_are_fine(workflow):

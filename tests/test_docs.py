@@ -78,7 +78,7 @@ def span(path: Path) -> int | None:
 @pytest.mark.slow
 @pytest.mark.xdist_group("demo")
 def test_a_score_as_written(demo, tmp_path):
-    checkout = shutil.copytree(demo, tmp_path / "checkout")
+    checkout = shutil.copytree(demo, tmp_path / "checkout", symlinks=True)
     follow("A score", checkout)
     results = checkout / "results" / "demo"
     scores = json.loads((results / "metrics" / "ground-truth.json").read_text())

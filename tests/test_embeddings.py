@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from libretto.audio.embeddings import base, make_embedder
+from libretto.audio.embeddings import base, make_embedder, resampling
 from libretto.audio.embeddings.base import Embedder, embed_files, load_audio, read_embeddings, write_embeddings
 from libretto.audio.embeddings.logmel import BANDS, FLOOR, LogMel
 from libretto.audio.embeddings.resampling import resample
@@ -77,23 +77,42 @@ def test_audio_is_resampled_where_the_embedding_wants_another_rate(tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [2.5 / RATE, 0.05, 0.9, 4])
-@pytest.mark.parametrize("rate", [16_000, RATE, 44_100, 48_000])
+@pytest.mark.parametrize("rate", [11_025, 16_000, RATE, 44_100, 48_000])
 def test_clips_are_loaded_as_frechet_audio_distance_loads_them(tmp_path, rate, seconds):
     with tokenizers_of_laion_clap():
         from frechet_audio_distance.utils import load_audio_task
 
-    soundfile.write(tmp_path / "noise.flac", noise(seconds, rate), rate)
+    loud = np.random.default_rng(0).uniform(-1, 1, round(seconds * rate))
+    soundfile.write(tmp_path / "noise.flac", loud, rate)
     for new_rate in (16_000, 48_000):
         audio, _ = load_audio(tmp_path / "noise.flac", new_rate)
         assert audio.dtype == np.float32
         expected = load_audio_task(str(tmp_path / "noise.flac"), new_rate, channels=1)
-        np.testing.assert_allclose(audio, expected, atol=1e-6, rtol=0)
+        np.testing.assert_allclose(audio, expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("rate", "new_rate"), [(RATE, 16_000), (RATE, 48_000), (48_000, 16_000), (96_000, 16_000)])
+def test_filters_are_made_once_and_none_is_cut_off(rate, new_rate, monkeypatch):
+    found, filters = [], resampling._filters
+    with monkeypatch.context() as patch:
+        patch.setattr(resampling, "_filters", lambda *sizes: found.append(filters(*sizes)) or found[0])
+        resample(noise(0.1, rate), rate, new_rate)
+    assert not found[0][[0, -1]].any()
+    assert found[0][:8].any()
+    assert found[0][-8:].any()
+    monkeypatch.setattr("resampy.resample", None)
+    resample(noise(0.2, rate), rate, new_rate)
 
 
 def test_rates_without_a_large_common_divisor_are_resampled_too():
     import resampy
 
     np.testing.assert_array_equal(resample(noise(0.5), 22_051, 16_000), resampy.resample(noise(0.5), 22_051, 16_000))
+
+
+def test_a_clip_too_short_for_one_sample_is_an_error():
+    with pytest.raises(ValueError, match="length=1 is too small to resample from 22050->16000"):
+        resample(noise(1 / RATE), RATE, 16_000)
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")

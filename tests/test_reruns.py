@@ -317,7 +317,8 @@ def test_a_removed_result_is_made_again(run, name, expected):
 @pytest.mark.parametrize("copy", [shutil.copy2, shutil.copyfile])
 def test_a_copy_of_the_checkout_runs_nothing(run, tmp_path, copy):
     checkout, options = run
-    shutil.copytree(checkout, tmp_path / "copy", copy_function=copy, ignore=shutil.ignore_patterns("*.kept"))
+    unkept = shutil.ignore_patterns("*.kept")
+    shutil.copytree(checkout, tmp_path / "copy", symlinks=True, copy_function=copy, ignore=unkept)
     assert planned((tmp_path / "copy", options)) == {}
 
 
@@ -325,7 +326,7 @@ def test_results_without_snakemakes_folder_know_what_has_changed(run, tmp_path):
     """Snakemake's records are kept with the results; here they are written as the last rule does."""
     checkout, options = run
     copy = tmp_path / "copy"
-    shutil.copytree(checkout, copy, ignore=shutil.ignore_patterns("*.kept", "metadata"))
+    shutil.copytree(checkout, copy, symlinks=True, ignore=shutil.ignore_patterns("*.kept", "metadata"))
     records = read_records(checkout / ".snakemake/metadata")
     (copy / "results/demo/provenance/metadata.json").write_text(json.dumps(records))
     assert planned((copy, options)) == {}

@@ -218,6 +218,15 @@ def test_fad_without_each_clip_is_that_of_the_others():
     assert fads_without_one({}, reference) == {}
 
 
+def test_equal_clips_and_a_stray_one_have_each_a_fad_without_them():
+    """Subtracted from the sums of all, the stray one would leave less than rounding errors."""
+    draws = np.random.default_rng(11)
+    reference = {index: draws.normal(size=(20, 16)) for index in range(40)}
+    clips = dict.fromkeys(range(30), draws.normal(size=(1, 16))) | {30: draws.normal(1e4, 1e3, size=(90, 16))}
+    expected = {index: fad({i: rows for i, rows in clips.items() if i != index}, reference) for index in clips}
+    assert fads_without_one(clips, reference) == pytest.approx(expected, rel=1e-9)
+
+
 def test_one_long_clip_far_away_is_most_of_a_fad():
     draws = np.random.default_rng(10)
     reference, clips = ({index: draws.normal(size=(9, 8)) for index in range(128)} for _ in range(2))

@@ -9,5 +9,9 @@ def write_shared(path: Path, text: str) -> None:
     """Make or replace a file, and its folder where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
-    part.write_text(text)
-    part.replace(path)
+    try:
+        part.write_text(text)
+        part.replace(path)
+    except OSError:  # a full disk, say
+        part.unlink(missing_ok=True)
+        raise

@@ -52,8 +52,8 @@ rule embed_fad:
         system=one_of([*WITH_FAD, FAD_REFERENCE.name]),
     conda:
         "../../envs/audio.yaml"
-    # As many read and resample clips as keep up with a GPU.
-    threads: 12 if EMBEDDINGS[FAD_EMBEDDING].gpus else 1
+    # Beside a GPU, reading a clip takes about as long as the rest.
+    threads: 4 if EMBEDDINGS[FAD_EMBEDDING].gpus else 1
     resources:
         gpu=EMBEDDINGS[FAD_EMBEDDING].gpus,
         mem_mb=grows(8000),
@@ -87,7 +87,7 @@ rule embed_clap:
         "<run>/benchmarks/embed_clap/{system}.tsv"
     conda:
         "../../envs/audio.yaml"
-    threads: 12
+    threads: 4
     resources:
         gpu=1,
         mem_mb=grows(16000),

@@ -21,7 +21,7 @@ systems, roles = [System(**system) for system in params.systems], Roles(**params
 folder = Path(snakemake.output.folder)
 folder.mkdir()
 save(plot_own_and_others(table, systems), [folder / "descriptions.svg"])
-both = {"instrument F1": "instrument_f1", "key": "key_match", "FAD less one sample": "fad_without_one"}
+both = {"instrument F1": "instrument_f1", "key": "key_match", "FAD without\none sample": "fad_without_one"}
 wrong = {"share of wrong instruments": {share: name for share, name in roles.wrong.items() if share}}
 save(plot_against(table, wrong, both | {"music, distance": "music_distance"}), [folder / "wrong-instruments.svg"])
 varied = {"temperature": roles.temperatures, "guidance": roles.guidance}

@@ -150,6 +150,7 @@ def synthesize(midi: str | Path, soundfont: str | Path, sample_rate: int) -> np.
     n_notes = sum(message.type == "note_on" for track in file.tracks for message in track)
     voices = min(max(VOICES_PER_NOTE * n_notes, MIN_VOICES), MAX_VOICES)
     stereo = np.empty((frames, 2), np.float32)
+    address = stereo.ctypes.data
     # A synthesizer for each file: effects keep their state, so results would depend on the order.
     synth = open_synth(soundfont, rate, voices)
     fluid_log.errors.clear()
@@ -159,15 +160,13 @@ def synthesize(midi: str | Path, soundfont: str | Path, sample_rate: int) -> np.
         # the dither of 16-bit samples depends on what else the process has drawn random numbers for.
         for start in range(0, frames, BLOCK):
             length = min(BLOCK, frames - start)
-            fluid_synth_write_float(
-                synth.synth, length, stereo.ctypes.data, 2 * start, 2, stereo.ctypes.data, 2 * start + 1, 2
-            )
+            fluid_synth_write_float(synth.synth, length, address, 2 * start, 2, address, 2 * start + 1, 2)
         fluidsynth.delete_fluid_player(synth.player)
     finally:
         synth.delete()
     if fluid_log.errors:  # otherwise a file that it cannot read would become silence
         raise RuntimeError(f"{midi}: FluidSynth cannot play it: {'; '.join(fluid_log.errors)}")
-    mono = stereo.mean(axis=1)
+    mono = (stereo[:, 0] + stereo[:, 1]) / 2
     return resample_poly(mono, 1, oversampling) if oversampling > 1 else mono
 
 

@@ -78,7 +78,7 @@ def scores(embedding: str, clap: bool = True, fmd: bool = False) -> tuple[Score,
         Score(f"FAD ({embedding})", "fad", None, "lower", 3, True, as_paper),
         Score(f"FAD-sub ({embedding})", "fad_sub_mean", "fad_sub_sem", "lower", 3, True, as_paper),
         Score("CLAP", "clap_mean", "clap_sem", "higher", 3, True),
-        Score("… without one sample", "fad_without_one", None, None, 3, False),
+        Score(f"FAD ({embedding}) without one sample", "fad_without_one", None, None, 3, False),
         Score(f"FAD∞ ({embedding})", "fad_infinity", None, "lower", 3, False),
         Score(f"KAD ({embedding})", "kad", None, "lower", 3, False),
         *(in_clap if clap and embedding != "clap" else ()),
@@ -140,6 +140,7 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         "paper. They overlap, so this ± understates the spread over newly generated samples (by a factor of 2.6 in a "
         "simulation at the paper's sizes). Systems further apart than their ± may still be equally good."
     )
+    sentences += _decided_by_one(table)
     if clap:
         sentences.append(
             "CLAP compares each description with windows of 10 s that cover the clip, and takes their mean. The paper "
@@ -177,6 +178,18 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
         "description names five at most, so music with more cannot reach a precision of 1.",
     ]
     return sentences
+
+
+def _decided_by_one(table: pd.DataFrame) -> list[str]:
+    """In which rows most of FAD comes from one sample."""
+    rows = table[table["fad_without_one"] < table["fad"] / 2]
+    if rows.empty:
+        return []
+    names = ", ".join(
+        f"{name} ({fad:.3f}, and {without:.3f} without it)"
+        for name, fad, without in rows[["system", "fad", "fad_without_one"]].itertuples(index=False)
+    )
+    return [f"One sample is more than half of the FAD of {names}. A long one has many embeddings, so it weighs more."]
 
 
 def _chosen(table: pd.DataFrame) -> list[str]:

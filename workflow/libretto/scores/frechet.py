@@ -75,26 +75,49 @@ def fads_per_sample(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.
 def fads_without_one(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray]) -> dict[int, float]:
     """FAD of all clips but one, by that one's index: which clips decide a system's FAD.
 
-    Long clips weigh more, since they have more embeddings: one that goes astray for a minute can be most of a FAD.
-    Clips without which fewer than two embeddings are left have none.
+    Long clips weigh more, since they have more embeddings: one that goes wrong for a minute can be most of a FAD.
+
+    Args:
+        clips: embeddings [·, d] by clip.
+        reference: of the reference set.
+
+    Returns:
+        Without a clip, if fewer than two embeddings would remain.
+
+    Raises:
+        ValueError: embeddings of the reference set are too few, or not finite.
     """
-    if not clips:
-        return {}
     theirs = _reference(np.concatenate(list(reference.values())))
-    centre = np.mean(np.concatenate(list(clips.values())), axis=0, dtype=np.float64)
-    moments = {index: _moments(rows - centre) for index, rows in clips.items()}
-    n, total, squares = (sum(parts) for parts in zip(*moments.values(), strict=True))
-    distances = {}
-    for index, (n_own, own, own_squares) in moments.items():
-        if (left := n - n_own) > 1:
-            mean = (total - own) / left
-            sigma = (squares - own_squares - left * np.outer(mean, mean)) / (left - 1)
-            distances[index] = _distance((centre + mean, sigma), theirs)
-    return distances
+    found = {}
+
+    def leave_out_each(indices, others):
+        """Of `indices`, beside the moments of all `others`: nothing is subtracted, which would cost precision."""
+        if len(indices) > 1:
+            half = len(indices) // 2
+            for part, rest in ((indices[:half], indices[half:]), (indices[half:], indices[:half])):
+                leave_out_each(part, _pooled(others, _moments(np.concatenate([clips[index] for index in rest]))))
+        elif others[0] > 1:
+            n, mean, scatter = others
+            found[indices[0]] = _distance((mean, scatter / (n - 1)), theirs)
+
+    if clips:
+        leave_out_each(list(clips), (0, 0.0, 0.0))
+    return found
 
 
-def _moments(rows: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-    return len(rows), rows.sum(axis=0), rows.T @ rows
+def _moments(rows):
+    """The number of rows, their mean, and the sum of the products of their deviations from it."""
+    rows = np.asarray(rows, np.float64)
+    mean = rows.mean(axis=0)
+    return len(rows), mean, (rows - mean).T @ (rows - mean)
+
+
+def _pooled(some, more):
+    """The moments of two sets together (Chan, Golub and LeVeque, 1983)."""
+    (n, mean, scatter), (n_more, mean_more, scatter_more) = some, more
+    difference = mean_more - mean
+    share = n_more / (n + n_more)
+    return n + n_more, mean + share * difference, scatter + scatter_more + n * share * np.outer(difference, difference)
 
 
 def fad_infinity(clips: Mapping[int, np.ndarray], reference: Mapping[int, np.ndarray], seed: int) -> float | None:

@@ -1,4 +1,4 @@
-"""Another sample rate: the numbers of resampy, by which frechet-audio-distance resamples, in a twentieth of its time.
+"""Another sample rate: resampy's numbers, as frechet-audio-distance has them, in a twentieth of its time.
 
 resampy works out the taps of its filter anew for each sample. But where the rates have a large common divisor, few
 taps recur: from 22,050 to 16,000 Hz, every 441 samples become 320, always by the same 320 filters. These are read off
@@ -12,11 +12,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 ZERO_CROSSINGS = 50  # on each side of resampy's filter kaiser_best, its default
-MAX_STEP = 1_000  # samples after which the filters recur: above, there are too many
+MAX_TAPS = 1_000_000  # of all filters; two rates in audio need less than half
 
 
 def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """What `resampy.resample` makes of a clip, to 1e-6 for a clip in -1..1.
+    """What `resampy.resample` makes of a clip, to 2e-6 for a clip in -1..1.
 
     Args:
         audio: float32 [n].
@@ -25,15 +25,22 @@ def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
     Returns:
         float32 [floor(n * new_rate / rate)].
+
+    Raises:
+        ValueError: the clip is too short for one sample.
     """
     divisor = math.gcd(rate, new_rate)
     step, new_step = rate // divisor, new_rate // divisor
-    if max(step, new_step) > MAX_STEP:
+    reach = math.ceil(ZERO_CROSSINGS * max(1, step / new_step)) + 1
+    # Longer steps overlap less, so that fewer samples are copied.
+    repeats = -(-4 * reach // step)
+    step, new_step = repeats * step, repeats * new_step
+    length = len(audio) * new_step // step
+    if length == 0 or (step + 2 * reach) * new_step > MAX_TAPS:
         import resampy
 
         return resampy.resample(audio, rate, new_rate)
-    filters, reach = _filters(step, new_step)
-    length = len(audio) * new_step // step
+    filters = _filters(step, new_step, reach)
     steps = -(-length // new_step)
     padded = np.pad(audio, (reach, steps * step + reach - len(audio)))
     stretches = sliding_window_view(padded, len(filters))[::step]
@@ -41,12 +48,9 @@ def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 @cache
-def _filters(step: int, new_step: int) -> tuple[np.ndarray, int]:
+def _filters(step: int, new_step: int, reach: int) -> np.ndarray:
     """How `step` samples, and `reach` before and after them, become `new_step`: float32 [step + 2 reach, new_step]."""
     import resampy  # compiles for a second, so only where it is needed
 
-    reach = math.ceil(ZERO_CROSSINGS * max(1, step / new_step)) + 1
-    before = -(-reach // step)  # steps of silence on both sides
-    impulses = np.eye(step + 2 * reach, (2 * before + 1) * step, before * step - reach)
-    answers = resampy.resample(impulses, step, new_step, axis=1)
-    return answers[:, before * new_step : (before + 1) * new_step].astype(np.float32), reach
+    impulses = np.eye(step + 2 * reach, 3 * step, step - reach)
+    return resampy.resample(impulses, step, new_step, axis=1)[:, new_step : 2 * new_step].astype(np.float32)
