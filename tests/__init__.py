@@ -1,4 +1,4 @@
-"""Tests and benchmarks find the library when they are started by themselves, such as `python -m tests.bench.render`."""
+"""Benchmarks find the library when they are started without pytest, as in `python -m tests.bench.render`."""
 
 import sys
 from pathlib import Path

@@ -262,11 +262,11 @@ def test_notes_of_a_full_run_warn_of_nothing(table):
     assert "stand-ins" not in text
     assert "embedding" not in text
     assert "not measured" not in text
-    assert "One sample" not in text
+    assert "one sample is more than half" not in text
 
 
 def test_rows_whose_fad_one_sample_decides_are_named(table):
     table[["fad", "fad_without_one"]] = 0.4, 0.21
     table.loc[table["system"] == "amt-t1.0", "fad_without_one"] = 0.19
     text = " ".join(notes(table, clap=True, standins=False))
-    assert "One sample is more than half of the FAD of amt-t1.0 (0.400, and 0.190 without it)." in text
+    assert "one sample is more than half of FAD: amt-t1.0 (0.400, and 0.190 without it)." in text

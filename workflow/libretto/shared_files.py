@@ -12,6 +12,5 @@ def write_shared(path: Path, text: str) -> None:
     try:
         part.write_text(text)
         part.replace(path)
-    except OSError:  # a full disk, say
+    finally:  # after an error, such as a full disk
         part.unlink(missing_ok=True)
-        raise

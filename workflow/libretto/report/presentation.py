@@ -181,15 +181,17 @@ def notes(table: pd.DataFrame, clap: bool, standins: bool) -> list[str]:
 
 
 def _decided_by_one(table: pd.DataFrame) -> list[str]:
-    """In which rows most of FAD comes from one sample."""
-    rows = table[table["fad_without_one"] < table["fad"] / 2]
-    if rows.empty:
-        return []
-    names = ", ".join(
-        f"{name} ({fad:.3f}, and {without:.3f} without it)"
-        for name, fad, without in rows[["system", "fad", "fad_without_one"]].itertuples(index=False)
+    """What FAD without one sample is, and in which rows that sample is most of FAD."""
+    shown = (
+        "FAD without one sample is the lowest FAD that leaving one out gives. It says how much one sample can decide."
     )
-    return [f"One sample is more than half of the FAD of {names}. A long one has many embeddings, so it weighs more."]
+    numbers = table[["fad", "fad_without_one"]].astype(float)
+    is_decided = (numbers["fad"] > 0) & (numbers["fad_without_one"] < numbers["fad"] / 2)
+    if rows := table[is_decided].to_dict("records"):
+        pairs = [(row["system"], *(_number(row, name, None, 3) for name in ("fad", "fad_without_one"))) for row in rows]
+        named = ", ".join(f"{system} ({fad}, and {without} without it)" for system, fad, without in pairs)
+        shown += f" In these rows, one sample is more than half of FAD: {named}. A long one has more embeddings."
+    return [shown]
 
 
 def _chosen(table: pd.DataFrame) -> list[str]:

@@ -78,11 +78,11 @@ def fads_without_one(clips: Mapping[int, np.ndarray], reference: Mapping[int, np
     Long clips weigh more, since they have more embeddings: one that goes wrong for a minute can be most of a FAD.
 
     Args:
-        clips: embeddings [·, d] by clip.
+        clips: embeddings [n, d] by clip, n > 0, finite.
         reference: of the reference set.
 
     Returns:
-        Without a clip, if fewer than two embeddings would remain.
+        FAD by clip; not of one without which fewer than two embeddings would remain.
 
     Raises:
         ValueError: embeddings of the reference set are too few, or not finite.
@@ -91,7 +91,10 @@ def fads_without_one(clips: Mapping[int, np.ndarray], reference: Mapping[int, np
     found = {}
 
     def leave_out_each(indices, others):
-        """Of `indices`, beside the moments of all `others`: nothing is subtracted, which would cost precision."""
+        """Leave out each of `indices` in turn; `others` are the moments of all other clips.
+
+        Nothing is subtracted, since that would cost precision.
+        """
         if len(indices) > 1:
             half = len(indices) // 2
             for part, rest in ((indices[:half], indices[half:]), (indices[half:], indices[:half])):

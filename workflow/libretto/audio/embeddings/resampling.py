@@ -1,6 +1,6 @@
-"""Another sample rate: resampy's numbers, as frechet-audio-distance has them, in a twentieth of its time.
+"""Another sample rate: resampy's numbers, as frechet-audio-distance has them, in a small part of its time.
 
-resampy works out the taps of its filter anew for each sample. But where the rates have a large common divisor, few
+resampy works out the taps of its filter anew for each sample. But where the rates have a large common divisor, the same
 taps recur: from 22,050 to 16,000 Hz, every 441 samples become 320, always by the same 320 filters. These are read off
 from what resampy makes of impulses, and applied as one product of matrices.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 ZERO_CROSSINGS = 50  # on each side of resampy's filter kaiser_best, its default
-MAX_TAPS = 1_000_000  # of all filters; two rates in audio need less than half
+MAX_TAPS = 1_000_000  # of all filters; common rates up to 192,000 Hz need fewer
 
 
 def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     divisor = math.gcd(rate, new_rate)
     step, new_step = rate // divisor, new_rate // divisor
     reach = math.ceil(ZERO_CROSSINGS * max(1, step / new_step)) + 1
-    # Longer steps overlap less, so that fewer samples are copied.
+    # With longer steps, stretches overlap less, so fewer samples are copied.
     repeats = -(-4 * reach // step)
     step, new_step = repeats * step, repeats * new_step
     length = len(audio) * new_step // step
