@@ -300,8 +300,8 @@ def test_without_a_place_for_it_nothing_is_kept(workflow, monkeypatch, tmp_path)
     assert hashes(workflow) == before
 
 
-def test_what_cannot_be_written_leaves_the_former_file_and_nothing_else(tmp_path, monkeypatch):
-    write_shared(tmp_path / "folder/file", "former")
+def test_what_cannot_be_written_leaves_the_previous_file_and_nothing_else(tmp_path, monkeypatch):
+    write_shared(tmp_path / "folder/file", "previous")
 
     def fail(path, text):
         with path.open("w") as file:
@@ -310,8 +310,8 @@ def test_what_cannot_be_written_leaves_the_former_file_and_nothing_else(tmp_path
 
     monkeypatch.setattr(Path, "write_text", fail)
     with pytest.raises(OSError, match="full"):
-        write_shared(tmp_path / "folder/file", "latter")
-    assert [path.read_text() for path in (tmp_path / "folder").iterdir()] == ["former"]
+        write_shared(tmp_path / "folder/file", "next")
+    assert [path.read_text() for path in (tmp_path / "folder").iterdir()] == ["previous"]
 
 
 # What it refuses to follow

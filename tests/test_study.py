@@ -47,6 +47,8 @@ def test_the_page_is_made_from_the_table(study, table):
         assert f"| {finding.planted} | {finding.seen} | yes |" in page
         assert finding.found
     assert set(study_table(table, list(rows.values())).splitlines()) <= set(page.splitlines())
+    most = max(table.dropna(subset="fad").itertuples(), key=lambda row: row.fad - row.fad_without_one)
+    assert f"It matters most in\n{most.system}: {most.fad:.3f} ({most.fad_without_one:.3f} without" in page
 
 
 @pytest.mark.parametrize(

@@ -48,17 +48,8 @@ METRICS = (
     "val_loss_music",
     "val_loss_music_random_text",
     *(f"{name}{suffix}" for name in NOTE_SCORES for suffix in ("", "_sem", "_low", "_high")),
-    *(
-        "clap_low",
-        "clap_high",
-        "fad_without_one",
-        "fad_infinity",
-        "kad",
-        "fad_clap",
-        "kad_clap",
-        "fad_floor",
-        "instrument_f1_floor",
-    ),
+    *("clap_low", "clap_high", "fad_without_one", "fad_infinity", "kad", "fad_clap", "kad_clap"),
+    *("fad_floor", "instrument_f1_floor"),
     *(f"{name}_own_minus_others{suffix}" for name in FOLLOWED for suffix in ("", "_p")),
     *(
         f"{name}{suffix}"

@@ -1,8 +1,8 @@
-"""Another sample rate: resampy's numbers, as frechet-audio-distance has them, in a small part of its time.
+"""Resampling for the embeddings: resampy's results, as frechet-audio-distance has them, by one matrix product.
 
-resampy works out the taps of its filter anew for each sample. But where the rates have a large common divisor, the same
-taps recur: from 22,050 to 16,000 Hz, every 441 samples become 320, always by the same 320 filters. These are read off
-from what resampy makes of impulses, and applied as one product of matrices.
+resampy computes the taps of its filter again for every sample. Where the two rates have a large common divisor, the
+taps repeat: from 22,050 to 16,000 Hz, every 441 samples become 320, always by the same 320 filters. These are resampy's
+impulse responses; applying them to a clip is one matrix product, which takes a small part of the time.
 """
 
 import math
@@ -49,7 +49,11 @@ def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 @cache
 def _filters(step: int, new_step: int, reach: int) -> np.ndarray:
-    """How `step` samples, and `reach` before and after them, become `new_step`: float32 [step + 2 reach, new_step]."""
+    """resampy's impulse responses: how `step` samples, and `reach` before and after them, become `new_step`.
+
+    Returns:
+        float32 [step + 2 reach, new_step].
+    """
     import resampy  # compiles for a second, so only where it is needed
 
     impulses = np.eye(step + 2 * reach, 3 * step, step - reach)
