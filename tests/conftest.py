@@ -51,13 +51,6 @@ def few_objects_to_collect():
     gc.freeze()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def faster_imports():
-    """For the processes that tests start."""
-    paths = [str(ROOT / "tests/faster_imports"), os.environ.get("PYTHONPATH")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-
-
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """A copy of the checkout in which `snakemake --profile demo` has run, with a shorter experiment.

@@ -1,11 +1,14 @@
 """Reads a trained Llama variant, folds it into a plain LlamaForCausalLM, writes that with its tokenizer."""
 
-import torch
-
 from libretto.files import follow_umask
+from libretto.imports import lean_imports
 from libretto.job import start_job
-from libretto.models.llama import LlamaForTextToMusic, generation_config
-from libretto.models.prompts import load_tokenizer
+
+with lean_imports():
+    import torch
+
+    from libretto.models.llama import LlamaForTextToMusic, generation_config
+    from libretto.models.prompts import load_tokenizer
 
 start_job(snakemake)
 model = LlamaForTextToMusic.from_pretrained(snakemake.input.model, dtype=torch.float32)

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from libretto.files import inputs_hash, remove
 from libretto.generation.samples import read_songs, write_samples
-from libretto.generation.sampling import load_generator, sample
 from libretto.generation.selection import FEATURES, keep_best
+from libretto.imports import lean_imports
 from libretto.job import start_job
 from libretto.lock import locked
-from libretto.models.device import select_device
 from libretto.tables import read_rows
+
+with lean_imports():
+    from libretto.generation.sampling import load_generator, sample
+    from libretto.models.device import select_device
 
 start_job(snakemake)
 params = snakemake.params

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from libretto.files import folder_sha256
+from libretto.imports import lean_imports
 from libretto.job import start_job
-from libretto.standins.checkpoints import make_amt
+
+with lean_imports():
+    from libretto.standins.checkpoints import make_amt
 
 log = start_job(snakemake)
 loss = make_amt(snakemake.output.model, snakemake.params.seed, snakemake.params.size)

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
-from libretto.generation.sampling import conditioned, unconditional
+from libretto.imports import lean_imports
 from libretto.job import start_job
-from libretto.models.device import inference_dtype, select_device
-from libretto.preflight.device import check_gpu, describe_device, or_problem
-from libretto.preflight.generation import measure_generation
-from libretto.preflight.models import base_config, random_amt, random_variant
+
+with lean_imports():
+    from libretto.generation.sampling import conditioned, unconditional
+    from libretto.models.device import inference_dtype, select_device
+    from libretto.preflight.device import check_gpu, describe_device, or_problem
+    from libretto.preflight.generation import measure_generation
+    from libretto.preflight.models import base_config, random_amt, random_variant
 
 start_job(snakemake)
 params = snakemake.params

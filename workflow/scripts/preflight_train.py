@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 
 from libretto.files import remove
+from libretto.imports import lean_imports
 from libretto.job import start_job
-from libretto.models.adapter import add_adapter, freeze_base
-from libretto.models.device import select_device
-from libretto.preflight.device import check_gpu, describe_device, or_problem
-from libretto.preflight.models import base_config, random_variant
-from libretto.preflight.training import measure_training
+
+with lean_imports():
+    from libretto.models.adapter import add_adapter, freeze_base
+    from libretto.models.device import select_device
+    from libretto.preflight.device import check_gpu, describe_device, or_problem
+    from libretto.preflight.models import base_config, random_variant
+    from libretto.preflight.training import measure_training
 
 start_job(snakemake)
 params = snakemake.params

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from libretto.errors import InputError
 from libretto.files import inputs_hash
+from libretto.imports import lean_imports
 from libretto.job import Job, start_job
 from libretto.lock import locked
 from libretto.log import start_log
@@ -40,10 +41,11 @@ def train_or_take_result(args):
         logger.info("nothing that this training depends on has changed: its result is taken from %s", finished)
     else:
         # These take seconds: a training that is refused, or has been done, should not wait for them.
-        import torch
+        with lean_imports():
+            import torch
 
-        from libretto.training.result import write_result
-        from libretto.training.variant import train_variant
+            from libretto.training.result import write_result
+            from libretto.training.variant import train_variant
 
         logger.info("training in %s", folder)
         # Before anything is put on a GPU.

@@ -7,16 +7,19 @@ import json
 import tempfile
 from pathlib import Path
 
-import torch
-
+from libretto.imports import lean_imports
 from libretto.job import start_job
-from libretto.models.attention import CAUSAL
-from libretto.models.batches import MiddleChunks, load_split
-from libretto.models.device import select_device
-from libretto.models.variants import make_variant, trained_model
 from libretto.seeds import derangement, stable_seed
 from libretto.tables import read_rows
-from libretto.training.validation import BATCH, mean_losses, song_losses
+
+with lean_imports():
+    import torch
+
+    from libretto.models.attention import CAUSAL
+    from libretto.models.batches import MiddleChunks, load_split
+    from libretto.models.device import select_device
+    from libretto.models.variants import make_variant, trained_model
+    from libretto.training.validation import BATCH, mean_losses, song_losses
 
 start_job(snakemake)
 settings = snakemake.params.settings

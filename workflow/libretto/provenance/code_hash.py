@@ -24,8 +24,8 @@ WORKFLOW = Path(__file__).parents[2]
 # What was read from modules before, by their content: parsing them takes half a second of each start of Snakemake.
 MODULES = Path(".snakemake/modules")
 
-# Messages, records and locks: no result depends on them.
-ASIDE = {f"libretto/{name}.py" for name in ("errors", "job", "lock", "log")}
+# Messages, records, locks, the time that imports take: no result depends on them.
+ASIDE = {f"libretto/{name}.py" for name in ("errors", "imports", "job", "lock", "log")}
 # Packages that move or show bytes and do not make them.
 NEUTRAL = {"httpx", "huggingface_hub", "pyarrow", "tqdm"}
 # Where a package has another name than its module; and those behind a package that decide results too.

@@ -69,7 +69,9 @@ def make_amt(folder: str | Path, seed: int, size: Mapping[str, int]) -> float:
     # With 55,030 rows a step takes a second on a CPU. So only the rows that occur are trained, with one more that
     # stands for all the others and is weighted by their number: they, too, learn to be improbable.
     unused = EMBEDDING_ROWS - len(used)
-    model = GPT2LMHeadModel(_amt_config(len(used) + 1, size))
+    config = _amt_config(len(used) + 1, size)
+    config.activation_function = "gelu_pytorch_tanh"  # as gelu_new, but in one pass
+    model = GPT2LMHeadModel(config)
     _give_a_start(model, used)
     bias = torch.zeros(len(used) + 1)
     bias[-1] = math.log(unused)
