@@ -13,14 +13,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from torch import distributed
 
-from libretto.models.batches import load_split
-from libretto.models.variants import base_model, make_variant
-from libretto.training import variant as finetuning
-from tests.conftest import TEXT, variant_settings
-from tests.test_training import Interrupted, Kill, command, run
+from libretto.imports import lean_imports
+
+with lean_imports():
+    import torch
+    from torch import distributed
+
+    from libretto.models.batches import load_split
+    from libretto.models.variants import base_model, make_variant
+    from libretto.training import variant as finetuning
+    from tests.conftest import TEXT, variant_settings
+    from tests.test_training import Interrupted, Kill, command, run
 
 WHOLE = {"max_steps": 10, "eval_steps": 5, "micro_batch_size": 2, "batch_size": 4}
 RATES = {"projection_learning_rate": 2e-3}  # groups of parameters

@@ -34,7 +34,7 @@ def sharded(splits, amt_folder, llama_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sharded")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     files = [folder, amt_folder, llama_folder, splits["train"], splits["valid"]]
-    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT / "workflow"), str(ROOT), os.environ["PYTHONPATH"]])}
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT / "workflow"), str(ROOT)])}
     environment = {**os.environ, **paths, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     subprocess.run([*launcher, "tests.sharded", *map(str, files)], cwd=ROOT, env=environment, check=True)
     return folder

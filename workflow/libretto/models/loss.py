@@ -76,7 +76,8 @@ class _SummedLoss(torch.autograd.Function):
                 total += loss
                 grad_chunk.copy_(grad @ weight)
                 if grad.dtype == grad_weight.dtype:
-                    grad_weight.addmm_(grad.T, chunk)  # on a CPU, adding takes as long as the product
+                    # On a CPU, adding would take as long as the product.
+                    torch.addmm(grad_weight, grad.T, chunk, out=grad_weight)
                 else:
                     grad_weight += grad.T @ chunk
                 del grad  # or it would stay while the next chunk's is computed
