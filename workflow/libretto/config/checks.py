@@ -96,7 +96,7 @@ def check_config(config: dict) -> None:
     Raises:
         InputError: naming the first key that is unknown, missing, of the wrong type, or refers to nothing.
     """
-    errors = [*StrictValidator(yaml.safe_load(SCHEMA.read_text())).iter_errors(config)]
+    errors = [*StrictValidator(yaml.load(SCHEMA.read_text(), yaml.CSafeLoader)).iter_errors(config)]
     # A mistyped key is often a required one too, or decides what is required: it comes first.
     if error := best_match([error for error in errors if error.validator == "additionalProperties"] or errors):
         where = ".".join(map(str, error.absolute_path)) or "the top level"
