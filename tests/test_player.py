@@ -29,7 +29,10 @@ SYSTEMS = [
 PHRASES = {"C": "Key"}
 STARTS, SECONDS = (0.0, 2.0, 0.0, 0.0), (12, 10, 20, 12)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no chromium (Debian: chromium)")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no chromium (Debian: chromium)"),
+    pytest.mark.xdist_group("player"),  # one browser
+]
 
 
 def tokens(seconds):

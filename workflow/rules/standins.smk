@@ -35,7 +35,8 @@ rule make_amt:
         f"{STANDINS_FOLDER}/logs/make_amt.log",
     benchmark:
         f"{STANDINS_FOLDER}/benchmarks/make_amt.tsv"
-    priority: 2  # three of five trainings wait for it
+    # Most trainings wait for it.
+    priority: 2
     conda:
         "../../envs/models.yaml"
     threads: 1

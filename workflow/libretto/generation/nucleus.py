@@ -88,10 +88,10 @@ class Nucleus:
 def _draw(p, uniform):
     """Columns int64 [rows, 1] of weights p [rows, a multiple of BLOCK], from uniform numbers [rows, 1].
 
-    Blocks are summed up in fp64: over 55,030 columns the rounding of fp32 would shift what the rare tokens get.
+    Sums are in fp64: over 55,030 columns the rounding of fp32 would shift what the rare tokens get.
     """
     blocks = p.unflatten(1, (-1, BLOCK))
-    cumulated = blocks.sum(-1).cumsum(-1, dtype=torch.float64)
+    cumulated = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
     level = uniform * cumulated[:, -1:]
     block = torch.searchsorted(cumulated, level, right=True).clamp_(max=cumulated.shape[1] - 1)
     before = torch.where(block > 0, cumulated.gather(1, (block - 1).clamp(min=0)), 0.0)

@@ -76,7 +76,7 @@ class _SummedLoss(torch.autograd.Function):
                 total += loss
                 grad_chunk.copy_(grad @ weight)
                 if grad.dtype == grad_weight.dtype:
-                    # On a CPU, adding would take as long as the product.
+                    # On a CPU, adding would take as long as the product. `addmm_` would not be counted as operations.
                     torch.addmm(grad_weight, grad.T, chunk, out=grad_weight)
                 else:
                     grad_weight += grad.T @ chunk

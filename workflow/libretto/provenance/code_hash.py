@@ -24,7 +24,7 @@ WORKFLOW = Path(__file__).parents[2]
 # What was read from modules before, by their content: parsing them takes half a second of each start of Snakemake.
 MODULES = Path(".snakemake/modules")
 
-# Messages, records, locks, the time that imports take: no result depends on them.
+# Messages, records, locks, how long imports take: no result depends on them.
 ASIDE = {f"libretto/{name}.py" for name in ("errors", "imports", "job", "lock", "log")}
 # Packages that move or show bytes and do not make them.
 NEUTRAL = {"httpx", "huggingface_hub", "pyarrow", "tqdm"}

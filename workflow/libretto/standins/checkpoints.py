@@ -70,7 +70,7 @@ def make_amt(folder: str | Path, seed: int, size: Mapping[str, int]) -> float:
     # stands for all the others and is weighted by their number: they, too, learn to be improbable.
     unused = EMBEDDING_ROWS - len(used)
     config = _amt_config(len(used) + 1, size)
-    config.activation_function = "gelu_pytorch_tanh"  # as gelu_new, but in one pass
+    config.activation_function = "gelu_pytorch_tanh"  # as gelu_new, in one kernel
     model = GPT2LMHeadModel(config)
     _give_a_start(model, used)
     bias = torch.zeros(len(used) + 1)
