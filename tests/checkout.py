@@ -55,7 +55,7 @@ def shorten(checkout: Path) -> None:
     variants["llama-1b"] |= {"init": "amt", "init_from": "amt-large", "temperatures": [1.1]}
     variants["llama-1b"]["sampling"] = {"constraint": "grammar"}  # so soon, few of its events would be valid
     variants |= dict.fromkeys(("amt", "llama-3b", "llama-3b-amt"))
-    experiment["sampling"] |= {"n": 10, "max_new_tokens": 90}
+    experiment["sampling"]["max_new_tokens"] = 90
     path.write_text(yaml.safe_dump(experiment, sort_keys=False))
 
 
