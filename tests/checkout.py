@@ -47,7 +47,7 @@ def shorten(checkout: Path) -> None:
     """
     path = checkout / "demo/experiment.yaml"
     experiment = yaml.safe_load(path.read_text())
-    experiment["standins"] = {"amt-large": {"steps": 40}}
+    experiment["standins"] = {"amt-large": {"pieces": 40, "steps": 40}}
     variants = experiment["variants"]
     for name, steps in {"amt-weighted": 16, "llama-1b": 30}.items():
         shorter = {"batch_size": 2, "max_steps": steps, "eval_steps": steps // 2}  # two sequences, for two processes

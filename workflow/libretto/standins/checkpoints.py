@@ -29,7 +29,7 @@ from libretto.tokens.vocab import (
 )
 
 TEXT_VOCABULARY = 2000
-TEXT_CAPTIONS = 400
+TEXT_CAPTIONS = 100
 # Llama 3's special tokens, of which it has 256 with the reserved ones; they follow the text vocabulary.
 SPECIAL_TOKENS = (
     *("<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>"),
