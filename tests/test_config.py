@@ -16,6 +16,7 @@ from libretto.config.checks import (
     check_files,
     check_positions,
     drop_nulls,
+    fill_defaults,
     sort_keys,
 )
 from libretto.config.embeddings import EMBEDDINGS, PAPER_EMBEDDING
@@ -223,10 +224,25 @@ def test_equal_keys_of_different_sections_and_aliases_pass(tmp_path):
     check_files([path, ROOT / "config.yaml", ROOT / "demo" / "experiment.yaml"])
 
 
+@pytest.mark.parametrize("more", ["config.yaml", "demo/experiment.yaml", "study/experiment.yaml"])
+def test_defaults_are_those_that_snakemake_fills_in(config, more):
+    given = merge(config, yaml.safe_load((ROOT / more).read_text()))
+    drop_nulls(given)
+    ours, snakemakes = copy.deepcopy(given), copy.deepcopy(given)
+    fill_defaults(ours)
+    validate(snakemakes, SCHEMA)
+    assert ours == snakemakes != given
+    ours["sampling"]["constraint"] = "changed"
+    ours["data"]["splits"]["train"] = "changed"
+    again = copy.deepcopy(given)
+    fill_defaults(again)
+    assert again == snakemakes, "a default that one config changes is the next one's too"
+
+
 def test_defaults_are_the_papers_figures(config):
     """The shipped config and the schema's defaults agree."""
     small = {key: config[key] for key in ("run", "sources", "variants")}
-    validate(small, SCHEMA)
+    fill_defaults(small)
     for section in ("seed", "data", "text", "unconditional", "sampling", "audio", "metrics"):
         assert {section: small[section]} == {section: merge(small, config)[section]}
 
@@ -392,7 +408,7 @@ def test_a_variant_of_the_least_keys_gets_the_defaults(config):
     variant["training"] = {"batch_size": 8, "learning_rate": 1e-4, "max_steps": 9}
     least = {key: config[key] for key in ("run", "sources")} | {"variants": {"mine": variant}}
     check_config(least)
-    validate(least, SCHEMA)
+    fill_defaults(least)
     assert least["variants"]["mine"]["temperatures"] == [1.0]
     assert least["variants"]["mine"]["training"]["precision"] == "bf16"
     assert least["variants"]["mine"]["training"]["gradient_checkpointing"] is False

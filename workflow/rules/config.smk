@@ -4,7 +4,6 @@ import os
 import sys
 
 from snakemake.logging import logger
-from snakemake.utils import validate
 
 LIBRARY_PATH = os.path.join(workflow.basedir, "workflow")
 sys.path.insert(0, LIBRARY_PATH)
@@ -15,6 +14,7 @@ from libretto.config.checks import (
     check_files,
     check_positions,
     drop_nulls,
+    fill_defaults,
     sort_keys,
 )
 from libretto.disk import check_writable
@@ -40,7 +40,7 @@ configfile: "config.yaml"
 
 drop_nulls(config)
 checked(check_config, config)
-validate(config, "../schemas/config.schema.yaml")  # fills in the defaults
+fill_defaults(config)
 checked(check_consistency, config)
 if workflow.is_main_process:
     checked(check_positions, config)

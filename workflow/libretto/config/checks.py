@@ -1,10 +1,12 @@
-"""The config against its schema: one line that says which key is wrong and what it may be."""
+"""The config against its schema: one line that says which key is wrong and what it may be; and its defaults."""
 
+import copy
 import difflib
 import json
 import math
 import reprlib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -52,6 +54,22 @@ StrictValidator = extend(
 )
 
 
+def _set_defaults(validator, properties, instance, schema):
+    for name, subschema in properties.items():
+        if "default" in subschema:
+            instance.setdefault(name, copy.deepcopy(subschema["default"]))
+    return Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
+
+
+# As jsonschema's documentation has it.
+FillingValidator = extend(StrictValidator, {"properties": _set_defaults})
+
+
+@cache
+def _schema() -> dict:
+    return yaml.load(SCHEMA.read_text(), yaml.CSafeLoader)  # the loader in Python takes a fifth of a second
+
+
 def check_files(paths: Iterable[str | Path]) -> None:
     """Check what Snakemake's own loading of config files misses: of two equal keys, YAML silently takes the last.
 
@@ -96,7 +114,7 @@ def check_config(config: dict) -> None:
     Raises:
         InputError: naming the first key that is unknown, missing, of the wrong type, or refers to nothing.
     """
-    errors = [*StrictValidator(yaml.load(SCHEMA.read_text(), yaml.CSafeLoader)).iter_errors(config)]
+    errors = [*StrictValidator(_schema()).iter_errors(config)]
     # A mistyped key is often a required one too, or decides what is required: it comes first.
     if error := best_match([error for error in errors if error.validator == "additionalProperties"] or errors):
         where = ".".join(map(str, error.absolute_path)) or "the top level"
@@ -113,6 +131,14 @@ def check_config(config: dict) -> None:
     for key, model in used.items():
         if model is not None and model not in models:
             raise InputError(f"config, {key}: there is no sources.models.{model}; there are: {', '.join(models)}")
+
+
+def fill_defaults(config: dict) -> None:
+    """Give the keys that a checked `config` lacks the schema's defaults, in place.
+
+    As `snakemake.utils.validate` does, which would read and check all a second time.
+    """
+    FillingValidator(_schema()).validate(config)
 
 
 def check_consistency(config: dict) -> None:
