@@ -316,8 +316,10 @@ def test_saved_and_loaded_exactly(make_tiny, family, tmp_path):
     assert not any("encoder" in name for name in expected)
 
 
-@pytest.mark.parametrize("rows", [25, 28, 30])  # in all 45, 48 and 50: aligned or not
-def test_loss_in_chunks_has_the_gradient_of_plain_cross_entropy(rows, monkeypatch):
+# In all 45, 48 and 50 rows: aligned or not. bf16 has 8 significant bits: an error of 1 % is rounding.
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("rows", [25, 28, 30])
+def test_loss_in_chunks_has_the_gradient_of_plain_cross_entropy(rows, bf16, monkeypatch):
     monkeypatch.setitem(loss.CHUNK, "cpu", 7)
     torch.manual_seed(0)
     tensors = [torch.randn(shape, requires_grad=True) for shape in ((2, 10, 8), (20, 8), (rows, 8))]
@@ -326,11 +328,13 @@ def test_loss_in_chunks_has_the_gradient_of_plain_cross_entropy(rows, monkeypatc
     labels[0, 3], labels[1, 7:] = IGNORED, IGNORED
     logits = torch.cat([hidden @ head.T for head in heads], -1)
     expected = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
-    ours = loss.mean_loss(hidden, heads, labels, None, loss.ChunkLoss())
-    torch.testing.assert_close(ours, expected)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        ours = loss.mean_loss(hidden, heads, labels, None, loss.ChunkLoss())
+    torch.testing.assert_close(ours, expected, rtol=0.01 if bf16 else None, atol=0.0 if bf16 else None)
     gradients = zip(torch.autograd.grad(ours, tensors), torch.autograd.grad(expected, tensors), strict=True)
     for gradient, plain in gradients:
-        torch.testing.assert_close(gradient, plain)
+        assert gradient.dtype == torch.float32
+        assert (gradient - plain).norm() < (0.01 if bf16 else 1e-6) * plain.norm()
 
 
 def test_a_sure_targets_gradient_keeps_its_digits_in_half_precision():
