@@ -64,6 +64,30 @@ def test_epochs_walk_songs_in_order_and_chunks_in_turn(songs, tokenizer, splits)
         assert tokenizer.decode(prompt).endswith(rows[index]["caption"])
 
 
+def test_random_chunks_are_each_as_likely_and_drawn_again_in_every_epoch(songs, tokenizer, splits):
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(splits["train"]).to_pylist()
+    n_epochs = 200
+    prompter = Prompter(tokenizer, "amt", TEXT)
+    items = TrainingChunks(songs, n_epochs * len(rows), prompter, 0.5, 3, random_chunks=True)
+    in_turn = TrainingChunks(songs, n_epochs * len(rows), prompter, 0.5, 3)
+    several = 0
+    for index, row in enumerate(rows):
+        read = [items[epoch * len(rows) + index] for epoch in range(n_epochs)]
+        drawn = [row["chunks"].index(chunk.tolist()) for _, chunk in read]
+        n = len(row["chunks"])
+        expected = n_epochs / n
+        assert all(abs(drawn.count(chunk) - expected) < 5 * expected**0.5 for chunk in range(n))
+        if n > 1:
+            several += 1
+            repeats = sum(a == b for a, b in zip(drawn, drawn[1:], strict=False))
+            assert repeats > 0  # in turn, none
+        # Which descriptions are dropped does not change.
+        assert [prompt for prompt, _ in read] == [in_turn[e * len(rows) + index][0] for e in range(n_epochs)]
+    assert several > 3
+
+
 def test_items_do_not_depend_on_what_was_read_before(songs, tokenizer):
     def make():
         return TrainingChunks(songs, 60, Prompter(tokenizer, "llama", TEXT), 0.5, 3)

@@ -1,7 +1,7 @@
 """What a model reads in training and validation: prompts and chunks of music, from the Parquet splits.
 
-The i-th chunk of a song is read in the i-th epoch, modulo its number of chunks; an epoch goes through all songs in the
-file's order (paper, section 5.2). Everything depends on the seed and the position alone, so a resumed run reads what
+The i-th chunk of a song is read in the i-th epoch, modulo its number of chunks, unless chunks are drawn at random; an
+epoch goes through all songs in the file's order (paper, section 5.2). Everything depends on the seed and the position alone, so a resumed run reads what
 an uninterrupted one would have read.
 """
 
@@ -52,15 +52,26 @@ class TrainingChunks(Dataset):
         dropout: share of the items that lose their description.
         seed: of the draw.
         shuffled: whether each song has the description of another one.
+        random_chunks: whether an epoch reads any chunk of a song, instead of the next one.
     """
 
-    def __init__(self, songs, n_items: int, prompter: Prompter, dropout: float, seed: int, shuffled: bool = False):
+    def __init__(
+        self,
+        songs,
+        n_items: int,
+        prompter: Prompter,
+        dropout: float,
+        seed: int,
+        shuffled: bool = False,
+        random_chunks: bool = False,
+    ):
         self.songs = songs
         self.n_items = n_items
         self.prompter = prompter
         self.dropout = dropout
         self.seed = seed
         self.described = derangement(len(songs), stable_seed(seed, "descriptions")) if shuffled else None
+        self.random_chunks = random_chunks
         self.n_ahead = 2  # batches that a thread prepares
         self._thread = ThreadPoolExecutor(1)
         self._previous: int | None = None  # the first item of the batch before
@@ -89,8 +100,10 @@ class TrainingChunks(Dataset):
 
     def __getitem__(self, item: int) -> tuple[list[int], np.ndarray]:
         epoch, index = divmod(item, len(self.songs))
-        caption, chunk = read_song(self.songs, index, lambda chunks: chunks[epoch % len(chunks)], self.described)
-        dropped = random.Random(f"{self.seed}/{epoch}/{index}").random() < self.dropout
+        draw = random.Random(f"{self.seed}/{epoch}/{index}")
+        dropped = draw.random() < self.dropout
+        pick = draw.choice if self.random_chunks else lambda chunks: chunks[epoch % len(chunks)]
+        caption, chunk = read_song(self.songs, index, pick, self.described)
         return self.prompter(None if dropped else caption), chunk
 
 

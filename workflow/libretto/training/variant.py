@@ -67,7 +67,9 @@ def train_variant(
     cache = str(folder / "splits")
     n_items, dropout = training["max_steps"] * training["batch_size"], text["description_dropout"]
     shuffled = variant_settings["descriptions"] == "shuffled"
-    train_set = TrainingChunks(load_split(train_split, cache), n_items, variant.prompter, dropout, seed, shuffled)
+    at_random = variant_settings["chunks"] == "random"
+    songs = load_split(train_split, cache)
+    train_set = TrainingChunks(songs, n_items, variant.prompter, dropout, seed, shuffled, at_random)
     valid_set = MiddleChunks(load_split(valid_split, cache), variant.prompter)
     return train(variant, train_set, valid_set, training, seed, folder, checkpoint_minutes, may_diverge)
 
