@@ -22,9 +22,10 @@ folder = Path(snakemake.output.folder)
 folder.mkdir()
 save(plot_own_and_others(table, systems), [folder / "descriptions.svg"])
 panels = {"instrument F1": "instrument_f1", "key": "key_match", "FAD without\none sample": "fad_without_one"}
-wrong = {"share of wrong instruments": {share: name for share, name in roles.wrong.items() if share}}
+wrong = {"share of wrong instruments": {"": {share: name for share, name in roles.wrong.items() if share}}}
 save(plot_against(table, wrong, panels | {"music, distance": "music_distance"}), [folder / "wrong-instruments.svg"])
-varied = {"temperature": roles.temperatures, "guidance": roles.guidance}
+temperatures = {"temperature": {"": roles.temperatures}}
+varied = temperatures | {"guidance": {f"{share:.0%} dropped": rows for share, rows in roles.guidance.items()}}
 save(plot_against(table, varied, panels | {"invalid events": "invalid_share"}), [folder / "sampling.svg"])
 for audio, name in zip(files.audio, params.clips, strict=True):
     shutil.copyfile(Path(audio) / "0000.flac", folder / f"{name}.flac")

@@ -1,8 +1,10 @@
 """The rows of the study, by what its page asks about them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from libretto.config.jobs import description_dropout
 from libretto.config.systems import GROUND_TRUTH, System
 from libretto.errors import InputError
 
@@ -15,8 +17,12 @@ class Roles:
         shuffled: those of variants that were trained with the descriptions of other songs.
         copy, band: the controls `training-copy` and `constant-band`.
         wrong: the controls `wrong-instruments` by their share.
-        temperatures, guidance: rows of one variant by what differs.
+        temperatures: rows of one variant by their temperature.
         like: that variant.
+        guidance: rows by the share of descriptions that their training dropped, then by their guidance.
+        best_of: rows of that variant that keep the best of several candidates, by the number of these.
+        trained: rows of that variant and of its like, by what of the model was trained.
+        chunks: variants by the order of the chunks that they were trained on.
     """
 
     shuffled: Sequence[str]
@@ -24,8 +30,11 @@ class Roles:
     band: str
     wrong: Mapping[float, str]
     temperatures: Mapping[float, str]
-    guidance: Mapping[float, str]
     like: str
+    guidance: Mapping[float, Mapping[float, str]]
+    best_of: Mapping[int, str]
+    trained: Mapping[str, str]
+    chunks: Mapping[str, str]
 
 
 def study_roles(config: Mapping, systems: Mapping[str, System]) -> Roles:
@@ -34,33 +43,60 @@ def study_roles(config: Mapping, systems: Mapping[str, System]) -> Roles:
     Raises:
         InputError: it is not the study's.
     """
-    entries = config["systems"]
+    variants, entries = config["variants"], config["systems"]
     controls = {name: entry for name, entry in entries.items() if "control" in entry}
     by_control = {entry["control"]: name for name, entry in controls.items()}
-    likes = sorted({entry["variant"] for entry in entries.values() if "variant" in entry})
-    if by_control.keys() != {"training-copy", "constant-band", "wrong-instruments"} or len(likes) != 1:
-        raise InputError("the study needs its controls, and rows of one variant: snakemake --profile study")
-    rows = [row for row in systems.values() if row.variant == likes[0]]
-    guided = {row.sampling["guidance"]: row.name for row in rows if "guidance" in row.sampling}
-    plain = {row.temperature: row.name for row in rows if row.temperature is not None and not row.sampling}
+    counts = Counter(entry["variant"] for entry in entries.values() if "variant" in entry)
+    orders = _chunk_orders(variants)
+    if by_control.keys() != {"training-copy", "constant-band", "wrong-instruments"} or not counts or not orders:
+        raise InputError("the study needs its controls, and rows of its variants: snakemake --profile study")
+    like = counts.most_common(1)[0][0]
+    of = {name: [row for row in systems.values() if row.variant == name] for name in variants}
+    guidance = {}
+    for name in counts:
+        rows = {row.sampling.get("guidance", 1.0): row.name for row in of[name] if _differs_in(row, "guidance")}
+        guidance[description_dropout(dict(config), name)] = dict(sorted(rows.items()))
+    trained = {"everything": of[like][0].name}
+    for name, variant in variants.items():
+        if "adapter" in variant:
+            trained[f"LoRA of rank {variant['adapter']['rank']}, and the text projection"] = of[name][0].name
+        elif "freeze" in variant:
+            trained["the text projection alone"] = of[name][0].name
     return Roles(
-        [
-            row.name
-            for row in systems.values()
-            if config["variants"].get(row.variant, {}).get("descriptions") == "shuffled"
-        ],
+        [row.name for row in systems.values() if variants.get(row.variant, {}).get("descriptions") == "shuffled"],
         by_control["training-copy"],
         by_control["constant-band"],
         {0.0: GROUND_TRUTH}
         | {entry["share"]: name for name, entry in sorted(controls.items()) if entry["control"] == "wrong-instruments"},
-        dict(sorted(plain.items())),
-        {1.0: plain[1.0]} | dict(sorted(guided.items())),
-        likes[0],
+        dict(sorted((row.temperature or 0, row.name) for row in of[like] if not row.sampling)),
+        like,
+        dict(sorted(guidance.items())),
+        {row.best_of: row.name for row in of[like] if _differs_in(row, "best_of")},
+        trained,
+        orders,
     )
+
+
+def _differs_in(row: System, key: str) -> bool:
+    """Whether a row's sampling is the paper's but for `key`, if at all."""
+    return row.temperature == 1 and row.sampling.keys() <= {key}
+
+
+def _chunk_orders(variants: Mapping[str, Mapping]) -> dict[str, str]:
+    """Two variants that differ in the order of their chunks alone, by that order; empty if there are none."""
+
+    def rest(variant: Mapping) -> dict:
+        return {key: value for key, value in variant.items() if key not in ("chunks", "temperatures")}
+
+    for name, variant in variants.items():
+        for other in variants:
+            if variant.get("chunks") == "random" and other != name and rest(variants[other]) == rest(variant):
+                return {"in turn": other, "random": name}
+    return {}
 
 
 def study_clips(config: Mapping, systems: Mapping[str, System]) -> list[str]:
     """What the page lets hear: the truth, a row of each family, the shuffled one, and the wrongest control."""
     roles = study_roles(config, systems)
-    last = [row.name for row in systems.values() if row.group == "Llama LLMs" and row.temperature == 1.0][-1]
-    return [GROUND_TRUTH, roles.temperatures[1.0], last, roles.shuffled[0], roles.wrong[max(roles.wrong)]]
+    llama = next(row.name for row in systems.values() if config["variants"].get(row.variant, {}).get("init") == "amt")
+    return [GROUND_TRUTH, roles.temperatures[1.0], llama, roles.shuffled[0], roles.wrong[max(roles.wrong)]]

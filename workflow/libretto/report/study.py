@@ -172,27 +172,32 @@ def plot_own_and_others(table: pd.DataFrame, systems: Sequence[System]) -> Figur
     return figure
 
 
-def plot_against(table: pd.DataFrame, panels: Mapping[str, Mapping[float, str]], names: Mapping[str, str]) -> Figure:
+def plot_against(
+    table: pd.DataFrame, panels: Mapping[str, Mapping[str, Mapping[float, str]]], names: Mapping[str, str]
+) -> Figure:
     """Scores against what was varied: a row of panels for each thing varied, a column for each score.
 
     Args:
         table: the results table.
-        panels: the rows of the table by the number that was varied, by what that number is.
+        panels: by what was varied, the lines by their name in the legend, which may be empty; each with rows of the
+            table by the number that was varied.
         names: the score's column in the table, by its title.
     """
     rows = table.set_index("system")
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.3 * len(names), 2.1 * len(panels)), layout="constrained")
         grid = figure.subplots(len(panels), len(names), squeeze=False)
-        for line, (what, found) in zip(grid, panels.items(), strict=True):
-            for axes, (title, column) in zip(line, names.items(), strict=True):
-                values = rows.loc[[*found.values()]]
-                axes.plot([*found], values[column], color=COLOURS[0], marker="o", markersize=4)
-                if f"{column}_low" in rows:
-                    axes.fill_between(
-                        [*found], values[f"{column}_low"], values[f"{column}_high"], color=COLOURS[0], alpha=0.2
-                    )
+        for strip, (what, lines) in zip(grid, panels.items(), strict=True):
+            for axes, (title, column) in zip(strip, names.items(), strict=True):
+                for (name, found), colour, marker in zip(lines.items(), COLOURS, "osD^v<>"):
+                    values = rows.loc[[*found.values()]]
+                    axes.plot([*found], values[column], color=colour, marker=marker, markersize=4, label=name)
+                    if f"{column}_low" in rows:
+                        low, high = values[f"{column}_low"], values[f"{column}_high"]
+                        axes.fill_between([*found], low, high, color=colour, alpha=0.2)
                 axes.set_title(title, loc="left")
                 axes.set_xlabel(what)
                 axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+            if len(lines) > 1:
+                strip[0].legend(fontsize="small")
     return figure
