@@ -33,8 +33,11 @@ def noise(seconds, rate=RATE, seed=0):
 class Loudness(Embedder):
     name, sample_rate = "loudness", None
 
-    def embed(self, audio, sample_rate):
-        return np.sqrt(np.mean(np.square(audio), keepdims=True))[None] / (audio.max() > 0)
+    def features(self, audio, sample_rate):
+        return audio
+
+    def forward(self, features):
+        return np.sqrt(np.mean(np.square(features), keepdims=True))[None] / (features.max() > 0)
 
 
 @pytest.fixture
@@ -137,7 +140,7 @@ def test_threads_change_no_number_and_read_no_further_than_needed(tmp_path, monk
 
     read = []
     monkeypatch.setattr(base, "load_audio", lambda file, rate: (read.append(file), load_audio(file, rate))[1])
-    clips = base._loaded([file for _, file in files], None, 2)
+    clips = base._read_ahead([file for _, file in files], Loudness(), 2)
     next(clips)
     assert len(read) <= 4
     assert len(list(clips)) == 11
@@ -210,7 +213,7 @@ def random_vggish(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_vggish_is_that_of_frechet_audio_distance(random_vggish, monkeypatch):
+def test_vggish_is_that_of_frechet_audio_distance(random_vggish, clips, monkeypatch):
     from torchvggish.vggish_input import waveform_to_examples
 
     monkeypatch.setattr("torch.hub.urlopen", None)
@@ -227,6 +230,11 @@ def test_vggish_is_that_of_frechet_audio_distance(random_vggish, monkeypatch):
         expected = network(waveform_to_examples(audio, 16_000)).numpy()
     np.testing.assert_allclose(np.maximum(embedding, 0), expected, rtol=1e-4, atol=1e-6)
     assert embedder.embed(audio[:100], 16_000).shape == (1, 128)
+    found = embed_files(embedder, clips.items(), 2)
+    with torch.no_grad():
+        for index, path in clips.items():
+            expected = network(waveform_to_examples(*load_audio(path, 16_000))).numpy()
+            np.testing.assert_allclose(np.maximum(found[index], 0), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow

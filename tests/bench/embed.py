@@ -58,7 +58,7 @@ def main():
         print(f"  read and resampled by the package  {seconds_of(lambda: load_audio_task(str(first), rate, 1)):.3f} s")
         print(f"  read and resampled by us           {seconds_of(lambda: load_audio(first, rate)):.3f} s")
         print(f"  its spectrograms                   {seconds_of(lambda: waveform_to_examples(audio, rate)):.3f} s")
-        print(f"  both and the network               {seconds_of(lambda: embedder.embed(audio, rate)):.3f} s")
+        print(f"  these and the network              {seconds_of(lambda: embedder.embed(audio, rate)):.3f} s")
 
         def without_network(examples):
             return torch.zeros(len(examples), 128)

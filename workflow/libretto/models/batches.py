@@ -1,8 +1,8 @@
 """What a model reads in training and validation: prompts and chunks of music, from the Parquet splits.
 
-The i-th chunk of a song is read in the i-th epoch, modulo its number of chunks, unless chunks are drawn at random; an
-epoch goes through all songs in the file's order (paper, section 5.2). Everything depends on the seed and the position alone, so a resumed run reads what
-an uninterrupted one would have read.
+The i-th chunk of a song is read in the i-th epoch, modulo its number of chunks; an epoch goes through all songs in the
+file's order (paper, section 5.2). Chunks can be drawn at random instead. Everything depends on the seed and the
+position alone, so a resumed run reads what an uninterrupted one would have read.
 """
 
 import random

@@ -189,7 +189,7 @@ def plot_against(
         grid = figure.subplots(len(panels), len(names), squeeze=False)
         for strip, (what, lines) in zip(grid, panels.items(), strict=True):
             for axes, (title, column) in zip(strip, names.items(), strict=True):
-                for (name, found), colour, marker in zip(lines.items(), COLOURS, "osD^v<>"):
+                for (name, found), colour, marker in zip(lines.items(), COLOURS, "os^D", strict=False):
                     values = rows.loc[[*found.values()]]
                     axes.plot([*found], values[column], color=colour, marker=marker, markersize=4, label=name)
                     if f"{column}_low" in rows:

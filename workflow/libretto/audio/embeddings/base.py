@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,16 +29,21 @@ class Embedder(ABC):
     sample_rate: int | None
 
     @abstractmethod
-    def embed(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Embed one clip.
+    def features(self, audio: np.ndarray, sample_rate: int) -> Any:
+        """What the network reads of one clip; several threads make them at once.
 
         Args:
             audio: mono, float32 [n], n > 0, in -1..1.
             sample_rate: of `audio`, in Hz: `self.sample_rate` where that is not None.
-
-        Returns:
-            float32 [stretches of time, dimensions], at least one row.
         """
+
+    @abstractmethod
+    def forward(self, features: Any) -> np.ndarray:
+        """The embeddings of a clip from its `features`: float32 [stretches of time, dimensions], at least one row."""
+
+    def embed(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Embed one clip: arguments as in `features`, result as in `forward`."""
+        return self.forward(self.features(audio, sample_rate))
 
 
 def load_audio(path: str | Path, sample_rate: int | None) -> tuple[np.ndarray, int]:
@@ -57,28 +63,32 @@ def embed_files(embedder: Embedder, files: Iterable[tuple[int, Path]], threads: 
     Args:
         embedder: embeds one clip after the other.
         files: index and file of each clip.
-        threads: how many read and resample clips ahead.
+        threads: how many read clips ahead, resample them and make their features.
 
     Raises:
         RuntimeError: a clip gave no embedding, or one that is not finite.
     """
     embeddings = {}
     files = list(files)
-    clips = _loaded([file for _, file in files], embedder.sample_rate, threads)
-    for (index, file), clip in zip(tqdm(files, embedder.name, unit="clip", mininterval=1), clips, strict=True):
-        rows = embedder.embed(*clip)
+    clips = _read_ahead([file for _, file in files], embedder, threads)
+    for (index, file), features in zip(tqdm(files, embedder.name, unit="clip", mininterval=1), clips, strict=True):
+        rows = embedder.forward(features)
         if not len(rows) or not np.isfinite(rows).all():
             raise RuntimeError(f"{file}: {embedder.name} gave {len(rows)} embeddings, or some that are not finite")
         embeddings[index] = rows
     return embeddings
 
 
-def _loaded(files: Iterable[Path], sample_rate: int | None, threads: int) -> Iterator[tuple[np.ndarray, int]]:
-    """What `load_audio` returns for each of the files, in their order; two per thread are ready at most."""
+def _read_ahead(files: Iterable[Path], embedder: Embedder, threads: int) -> Iterator[Any]:
+    """The features of each of the files, in their order; two per thread are ready at most."""
     pending: deque[Future] = deque()
-    with ThreadPoolExecutor(threads) as pool:  # threads are enough: reading and resampling release Python's lock
+
+    def read(file: Path) -> Any:
+        return embedder.features(*load_audio(file, embedder.sample_rate))
+
+    with ThreadPoolExecutor(threads) as pool:  # threads are enough: most of the work releases Python's lock
         for file in files:
-            pending.append(pool.submit(load_audio, file, sample_rate))
+            pending.append(pool.submit(read, file))
             if len(pending) >= 2 * threads:
                 yield pending.popleft().result()
         while pending:

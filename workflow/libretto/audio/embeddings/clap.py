@@ -32,11 +32,14 @@ class Clap(Embedder):
             self._model.load_ckpt(str(weights), verbose=False)
         self._model.eval()
 
+    def features(self, audio, sample_rate):
+        """The clip's windows; see `Embedder.features`."""
+        return torch.from_numpy(split_windows(audio, WINDOW_SECONDS * sample_rate))
+
     @torch.no_grad()
-    def embed(self, audio, sample_rate):
-        """See `Embedder.embed`."""
-        windows = torch.from_numpy(split_windows(audio, WINDOW_SECONDS * sample_rate))
-        return self._model.get_audio_embedding_from_data(windows, use_tensor=True).cpu().numpy()
+    def forward(self, features):
+        """See `Embedder.forward`."""
+        return self._model.get_audio_embedding_from_data(features, use_tensor=True).cpu().numpy()
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> np.ndarray:

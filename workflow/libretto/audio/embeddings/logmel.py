@@ -31,8 +31,8 @@ class LogMel(Embedder):
     name = "logmel"
     sample_rate = None
 
-    def embed(self, audio, sample_rate):
-        """See `Embedder.embed`."""
+    def features(self, audio, sample_rate):
+        """The embeddings themselves; see `Embedder.features`."""
         window, hop = round(WINDOW_SECONDS * sample_rate), round(HOP_SECONDS * sample_rate)
         if len(audio) < sample_rate:
             seconds = np.pad(audio, (0, max(0, window - len(audio))))[None]
@@ -43,6 +43,10 @@ class LogMel(Embedder):
         power = np.abs(np.fft.rfft(windows * hann, axis=-1) / hann.sum()) ** 2
         bands = power.mean(axis=1) @ mel_filters(sample_rate, window).T
         return (np.log(bands + FLOOR) / np.sqrt(BANDS)).astype(np.float32)
+
+    def forward(self, features):
+        """See `Embedder.forward`."""
+        return features
 
 
 @cache

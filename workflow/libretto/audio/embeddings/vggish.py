@@ -33,10 +33,14 @@ class VGGish(Embedder):
             self._model = FrechetAudioDistance(folder, "vggish", sample_rate=self.sample_rate).model.to(self._device)
 
     @torch.no_grad()
-    def embed(self, audio, sample_rate):
-        """See `Embedder.embed`."""
-        audio = np.pad(audio, (0, max(0, MIN_SAMPLES - len(audio))))
-        return self._model(waveform_to_examples(audio, sample_rate).to(self._device)).cpu().numpy()
+    def features(self, audio, sample_rate):
+        """The clip's log-mel spectrograms, one for each row; see `Embedder.features`."""
+        return waveform_to_examples(np.pad(audio, (0, max(0, MIN_SAMPLES - len(audio)))), sample_rate)
+
+    @torch.no_grad()
+    def forward(self, features):
+        """See `Embedder.forward`."""
+        return self._model(features.to(self._device)).cpu().numpy()
 
 
 @contextlib.contextmanager
