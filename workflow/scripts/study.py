@@ -10,7 +10,16 @@ from libretto.config.study import Roles
 from libretto.config.systems import System
 from libretto.job import start_job
 from libretto.report.figures import save
-from libretto.report.study import followers, paper_ranks, planted, plot_against, plot_own_and_others, study_table
+from libretto.report.study import (
+    TEXT_SCORES,
+    followers,
+    n_null_tests,
+    paper_ranks,
+    planted,
+    plot_against,
+    plot_own_and_others,
+    study_table,
+)
 from libretto.report.templates import render_template
 from libretto.tables import read_rows
 
@@ -33,6 +42,8 @@ logs = {Path(path).parent.name: pd.read_parquet(path) for path in files.logs}
 page = render_template(
     files.template,
     findings=planted(table, roles),
+    n_null_tests=n_null_tests(roles),
+    text_scores=TEXT_SCORES,
     followers=followers(table, systems, roles),
     table=study_table(table, systems),
     ranks=paper_ranks(table),

@@ -18,11 +18,13 @@ from libretto.report.presentation import Score, cells, markdown_table, row_name,
 from libretto.report.table import embedding_of
 
 LEVEL = 0.05  # of tests
+TEXT_SCORES = {"instruments": "instrument_f1", "key": "key_match", "tempo": "tempo_match"}
 SAME_LOSS = 0.01  # share of a loss that another description may change where the text is not used
 COPIED = 0.99  # share of notes, at least, where a piece is a copy
 SHOWN = (
     *("val_loss_music", "val_loss_music_random_text", "fad", "fad_without_one", "instrument_f1"),
-    *("instrument_f1_own_minus_others", "key_match_own_minus_others", "invalid_share", "copied_share"),
+    *(f"{score}_own_minus_others" for score in TEXT_SCORES.values()),
+    *("invalid_share", "copied_share"),
 )
 
 
@@ -48,30 +50,29 @@ def planted(table: pd.DataFrame, roles: Roles) -> list[Finding]:
     def add(what: str, seen: str, found) -> None:
         findings.append(Finding(what, seen, bool(found)))
 
-    def gain(name: str, score: str = "instrument_f1") -> str:
-        value, p = (rows.at[name, f"{score}_own_minus_others{end}"] for end in ("", "_p"))
-        return f"{value:+.3f} (p {'< 0.001' if p < 0.001 else f'{p:.3f}'})"
+    def gains(name: str) -> str:
+        found = []
+        for what, score in TEXT_SCORES.items():
+            value, p = (rows.at[name, f"{score}_own_minus_others{end}"] for end in ("", "_p"))
+            found.append(f"{what} {value:+.3f} (p {'< 0.001' if p < 0.001 else f'{p:.3f}'})")
+        return ", ".join(found)
 
-    def follows(name: str, score: str = "instrument_f1") -> bool:
-        return rows.at[name, f"{score}_own_minus_others_p"] < LEVEL
-
+    tests = [f"{score}_own_minus_others_p" for score in TEXT_SCORES.values()]
     add(
         "The ground truth follows its descriptions",
-        f"instruments {gain(GROUND_TRUTH)}, key {gain(GROUND_TRUTH, 'key_match')}",
-        follows(GROUND_TRUTH) and follows(GROUND_TRUTH, "key_match"),
+        gains(GROUND_TRUTH),
+        all(rows.at[GROUND_TRUTH, test] < LEVEL for test in tests),
     )
-    n_tests = 2 * (3 + len(roles.shuffled))  # of what must be at chance: Bonferroni's correction
     nulls = {
         "The ground truth does not follow the descriptions of other songs": [RANDOM_TEXT],
         "AMT without text is at chance": [name for name in rows.index if name.startswith(UNCONDITIONAL)],
         "A model trained with shuffled descriptions is at chance": roles.shuffled,
         "Copies of training songs are at chance": [roles.copy],
     }
+    level = LEVEL / n_null_tests(roles)  # Bonferroni's correction
     for what, names in nulls.items():
-        seen = [f"instruments {gain(name)}, key {gain(name, 'key_match')}" for name in names]
-        tests = [f"{score}_own_minus_others_p" for score in ("instrument_f1", "key_match")]
-        none = all(rows.at[name, test] >= LEVEL / n_tests for name in names for test in tests)
-        add(what, "; ".join(seen), none)
+        none = all(rows.at[name, test] >= level for name in names for test in tests)
+        add(what, "; ".join(map(gains, names)), none)
     for name in roles.shuffled:
         own, other = (rows.at[name, f"val_loss_music{end}"] for end in ("", "_random_text"))
         add(
@@ -87,12 +88,12 @@ def planted(table: pd.DataFrame, roles: Roles) -> list[Finding]:
         copied[roles.copy] >= COPIED and others.max() < COPIED / 2,
     )
     f1 = [rows.at[name, "instrument_f1"] for _, name in sorted(roles.wrong.items())]
-    gains = [rows.at[name, "instrument_f1_own_minus_others"] for _, name in sorted(roles.wrong.items())]
+    own = [rows.at[name, "instrument_f1_own_minus_others"] for _, name in sorted(roles.wrong.items())]
     shares = ", ".join(f"{share:.0%}" for share in sorted(roles.wrong))
     add(
         f"Instrument F1 ranks the shares of wrong instruments ({shares})",
-        f"F1 {_listed(f1)}; own - others {_listed(gains)}",
-        f1 == sorted(f1, reverse=True) and gains == sorted(gains, reverse=True),
+        f"F1 {_listed(f1)}; own - others {_listed(own)}",
+        f1 == sorted(f1, reverse=True) and own == sorted(own, reverse=True),
     )
     own = rows.at[roles.band, "instrument_f1_own_minus_others"]
     floor = rows.at[roles.band, "instrument_f1_floor"]
@@ -108,14 +109,19 @@ def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.3f}" for value in values)
 
 
+def n_null_tests(roles: Roles) -> int:
+    """How many tests there are of what must be at chance: three rows, the shuffled ones, each by three scores."""
+    return len(TEXT_SCORES) * (3 + len(roles.shuffled))
+
+
 def followers(table: pd.DataFrame, systems: Sequence[System], roles: Roles) -> list[list[str]]:
-    """Which trained rows follow their descriptions: name, and yes or no by instruments and by key; not planted."""
+    """Which trained rows follow their descriptions: name, and yes or no by each of `TEXT_SCORES`; not planted."""
     rows = table.set_index("system")
     lines = []
     for system in systems:
         if system.variant is None or system.name in roles.shuffled or system.sampling:
             continue
-        tests = (rows.at[system.name, f"{score}_own_minus_others_p"] for score in ("instrument_f1", "key_match"))
+        tests = (rows.at[system.name, f"{score}_own_minus_others_p"] for score in TEXT_SCORES.values())
         lines.append([system.name, *("yes" if p < LEVEL else "no" for p in tests)])
     return lines
 
