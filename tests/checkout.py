@@ -49,13 +49,14 @@ def shorten(checkout: Path) -> None:
     experiment = yaml.safe_load(path.read_text())
     experiment["standins"] = {"amt-large": {"pieces": 40, "steps": 40}}
     variants = experiment["variants"]
-    for name, steps in {"amt-weighted": 16, "llama-1b": 30}.items():
-        shorter = {"batch_size": 2, "max_steps": steps, "eval_steps": steps // 2}  # two sequences, for two processes
+    shorter = {"batch_size": 2, "max_steps": 12, "eval_steps": 6}  # two sequences, for two processes
+    for name in ("amt-weighted", "llama-1b"):
         variants[name]["training"] = {**variants[name]["training"], **shorter}
     variants["llama-1b"] |= {"init": "amt", "init_from": "amt-large", "temperatures": [1.1]}
     variants["llama-1b"]["sampling"] = {"constraint": "grammar"}  # so soon, few of its events would be valid
     variants |= dict.fromkeys(("amt", "llama-3b", "llama-3b-amt"))
-    experiment["sampling"]["max_new_tokens"] = 90
+    experiment["data"] |= {"cuts": {"valid": 8, "test": 16}, "chunk_tokens": 160}
+    experiment["sampling"]["max_new_tokens"] = 60
     path.write_text(yaml.safe_dump(experiment, sort_keys=False))
 
 

@@ -31,6 +31,10 @@ def test_an_interval_is_near_the_normal_one_and_the_same_in_every_run():
 def test_an_interval_of_too_few_or_equal_values():
     assert bootstrap_interval([1.0], 0) == (None, None)
     assert bootstrap_interval([0.5, 0.5, 0.5], 0) == (0.5, 0.5)
+    for nearly in ([1.0] * 15 + [1 - 2**-53], [0.3] * 15 + [0.1 + 0.2], [0.0] * 15 + [1e-200]):
+        assert bootstrap_interval(nearly, 0) == pytest.approx((nearly[0], nearly[0]), abs=1e-15)
+    low, high = bootstrap_interval([0.3] * 15 + [0.3 + 1e-9], 0)
+    assert 0.3 <= low < high < 0.3 + 1e-9
 
 
 def test_the_paired_test_keeps_its_level_and_finds_a_planted_difference(monkeypatch):

@@ -21,9 +21,9 @@ from tests.checkout import copy_checkout, shorten, snakemake
 from tests.slurm_cluster import NoSlurmError, finished_jobs, slurm_cluster
 
 DONE = ("results/standins", "results/demo/data", ".snakemake/metadata")  # what the run has when Slurm takes over
-SYSTEM = "llama-1b-t1.1"  # one system, to save time; none depends on another
+SYSTEM = "amt-weighted-t1.0"  # one system, to save time; none depends on another
 AUDIO = f"results/demo/audio/{SYSTEM}"
-BEST = "results/demo/train/llama-1b/best.json"
+BEST, BY_TWO = (f"results/demo/train/{name}/best.json" for name in ("amt-weighted", "llama-1b"))
 TOKENS = f"results/demo/samples/{SYSTEM}/tokens.parquet"
 OPTIONS = (
     *("--profile", "slurm", "--configfile", "demo/experiment.yaml"),
@@ -102,9 +102,7 @@ def test_two_nodes_train_as_one_does(through_slurm, cluster, demo):
     resources = {"slurm_partition": "both", "gpu": 2, "nodes": 2, "tasks": 2, "mpi": "srun"}
     resources["slurm_extra"] = "'--gpus-per-node=1'"
     nodes = ("--set-resources", *(f"train:{name}={value}" for name, value in resources.items()))
-    for name in ("train/llama-1b", "checkpoints/llama-1b"):
-        shutil.rmtree(checkout / "results/demo" / name)
-    run = snakemake(checkout, *OPTIONS, *nodes, "--", BEST, **environment)
+    run = snakemake(checkout, *OPTIONS, *nodes, "--", BY_TWO, **environment)
     assert run.returncode == 0, run.stdout[-5000:]
     assert (checkout / "results/demo/logs/train/llama-1b.log.1").exists()  # of the second process
     by_two, by_one = (

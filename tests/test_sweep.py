@@ -63,7 +63,9 @@ def test_the_best_of_each_variant_is_marked():
 @pytest.mark.slow
 @pytest.mark.xdist_group("demo-further")
 def test_sweep_of_the_demo(demo, tmp_path):
-    (tmp_path / "fewer.yaml").write_text("sweep: {variants: [llama-1b], batch_sizes: [4], sequences: 32}")
+    (tmp_path / "fewer.yaml").write_text(
+        "sweep: {variants: [llama-1b], batch_sizes: [4], sequences: 32, evaluations: 2}"
+    )
     files = ["demo/experiment.yaml", str(tmp_path / "fewer.yaml")]
     run = snakemake(demo, "--profile", "demo", "--configfile", *files, "--", "sweep")
     assert run.returncode == 0, run.stdout[-5000:]

@@ -25,12 +25,13 @@ def bootstrap_interval(values: Sequence[float], seed: int) -> tuple[float | None
         seed: of the resampling.
 
     Returns:
-        Its ends; None with fewer than two values. Both are the mean if all values are equal.
+        Its ends; None with fewer than two values. Both are the mean if all values are equal but for rounding, of which
+        BCa knows no interval.
     """
     if len(values) < 2:
         return None, None
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
+    if np.allclose(values, values[0], rtol=1e-12, atol=1e-100):
+        return float(np.mean(values)), float(np.mean(values))
     draws = np.random.default_rng(seed)
     interval = stats.bootstrap(
         (values,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, rng=draws, batch=1_000
