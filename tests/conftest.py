@@ -189,7 +189,7 @@ def variant_settings(family: str, **training) -> dict:
         **training,
     }
     kind = {"text_states": "weighted"} if family == "amt" else {"init": "gaussian"}
-    return {"family": family, **kind, "descriptions": "own", "training": settings}
+    return {"family": family, **kind, "descriptions": "own", "chunks": "in-turn", "training": settings}
 
 
 @pytest.fixture(params=["amt", "llama"])

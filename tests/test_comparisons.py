@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from libretto.scores.comparisons import compare, like_the_best
+from libretto.scores.comparisons import ALPHA, compare, like_the_best
 
 DRAWS = np.random.default_rng(0)
 PROMPTS = DRAWS.normal(0, 1, 80)
@@ -40,6 +40,23 @@ def test_pairs_are_compared_prompt_by_prompt(samples):
         assert row.p == pytest.approx(stats.ttest_rel(first, second).pvalue, abs=0.02)
         assert row.p <= row.p_holm <= 3 * row.p + 1e-12
     pd.testing.assert_frame_equal(found, compare(samples, SCORES, seed=1))
+
+
+def test_a_real_difference_is_found_however_many_pairs_there_are(monkeypatch):
+    monkeypatch.setattr("libretto.scores.inference.RESAMPLES", 1_000)
+    draws = np.random.default_rng(0)
+    n, names = 12, ["good", *(f"system {i}" for i in range(11))]
+    rows = [
+        {"system": name, "prompt_lmd_id": str(i), "score": "clap", "value": draws.normal() + 10 * (name == "good")}
+        for name in names
+        for i in range(n)
+    ]
+    found = compare(pd.DataFrame(rows), names, seed=1)
+    assert len(found) == 12 * 11 / 2  # of 1,000 resamples, p is 1 / 1,001 at least: times 66, that is 0.066
+    real = found["first"] == "good"
+    assert (found.loc[real, "p_holm"] < ALPHA).all()
+    assert (found.loc[~real, "p_holm"] >= ALPHA).all()
+    assert like_the_best(found, {name: float(name == "good") for name in names}, "clap", True) == {"good"}
 
 
 def test_prompts_that_one_lacks_are_left_out(samples):

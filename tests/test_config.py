@@ -333,6 +333,7 @@ STAGES = {
     "base": ({"llama-1b": {"start": "llama-3b"}}, r"variants\.llama-1b\.start: llama-3b has another base"),
     "states": ({"amt": {"start": "amt-weighted"}}, r"variants\.amt\.start: amt-weighted has another text_states"),
     "text": ({"amt": {"songs": "unpaired", "descriptions": "shuffled"}}, r"amt\.descriptions: unpaired songs have"),
+    "share": ({"amt": {"songs": "unpaired", "description_dropout": 0.0}}, r"amt\.description_dropout: unpaired songs"),
 }  # fmt: skip
 
 

@@ -111,7 +111,11 @@ def test_a_training_depends_on_its_variant_but_not_on_how_it_is_sampled(config):
     changed = copy.deepcopy(config)
     changed["variants"]["llama-1b"]["temperatures"] = [0.9]
     changed["variants"]["amt"]["training"]["max_steps"] = changed["sampling"]["n"] = 1
+    changed["variants"]["amt"]["description_dropout"] = 0.3
     assert variant_settings(changed, "llama-1b") == settings
+    assert settings["text"]["description_dropout"] == 0.1
+    assert variant_settings(changed, "amt")["text"]["description_dropout"] == 0.3
+    assert "description_dropout" not in variant_settings(changed, "amt")["variant"]
     changed["variants"]["llama-1b"]["training"]["max_steps"] = 1
     assert variant_settings(changed, "llama-1b") != settings
 

@@ -71,6 +71,12 @@ def test_a_length_of_its_own_stands_in_a_variants_label(config):
         assert systems(config)["llama-1b-t1.0"].label == label
 
 
+def test_what_a_variant_reads_in_training_stands_in_its_label(config):
+    config["variants"]["amt"] |= {"chunks": "random", "description_dropout": 0.125}
+    label = systems(config)["amt-t1.0"].label
+    assert label == "w/o weighted Llama states, chunks at random, 12.5 % of descriptions dropped"
+
+
 def test_stages_stand_in_the_labels(config):
     config["variants"]["llama-1b"]["songs"] = "unpaired"
     config["variants"]["second"] = {"family": "llama", "base": "llama-1b", "start": "llama-1b", "temperatures": [1.0]}

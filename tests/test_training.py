@@ -791,6 +791,18 @@ def test_a_second_stage_starts_from_the_best_model_of_the_first(
     assert result.read_scores(kept)["step"] > 0
 
 
+@pytest.mark.parametrize("change", [{}, {"chunks": "random"}, {"descriptions": "shuffled"}], ids=str)
+def test_what_a_variant_says_of_its_songs_reaches_them(splits, amt_folder, llama_folder, tmp_path, monkeypatch, change):
+    given = []
+    monkeypatch.setattr(finetuning, "train", lambda variant, train_set, *rest: given.append(train_set))
+    settings = {"variant": variant_settings("amt") | change, "text": TEXT | {"description_dropout": 0.3}, "seed": 0}
+    files = splits["train"], splits["valid"]
+    train_variant(settings, *files, amt_folder, llama_folder, None, tmp_path, 0, False)
+    (songs,) = given
+    found = songs.random_chunks, songs.described is not None, songs.dropout
+    assert found == ("chunks" in change, "descriptions" in change, 0.3)
+
+
 # ---- Adapters ----
 
 

@@ -52,7 +52,7 @@ rule embed_fad:
         system=one_of([*WITH_FAD, FAD_REFERENCE.name]),
     conda:
         "../../envs/audio.yaml"
-    # Beside a GPU, reading clips probably takes about as long as the rest.
+    # Beside a GPU, reading clips and making their spectrograms takes three times as long as the network.
     threads: 4 if EMBEDDINGS[FAD_EMBEDDING].gpus else 1
     resources:
         gpu=EMBEDDINGS[FAD_EMBEDDING].gpus,

@@ -34,7 +34,7 @@ panels = {"instrument F1": "instrument_f1", "key": "key_match", "FAD without\non
 wrong = {"share of wrong instruments": {"": {share: name for share, name in roles.wrong.items() if share}}}
 save(plot_against(table, wrong, panels | {"music, distance": "music_distance"}), [folder / "wrong-instruments.svg"])
 temperatures = {"temperature": {"": roles.temperatures}}
-varied = temperatures | {"guidance": {f"{share:.0%} dropped": rows for share, rows in roles.guidance.items()}}
+varied = temperatures | {"guidance": {f"{100 * share:g} % dropped": rows for share, rows in roles.guidance.items()}}
 save(plot_against(table, varied, panels | {"invalid events": "invalid_share"}), [folder / "sampling.svg"])
 for audio, name in zip(files.audio, params.clips, strict=True):
     shutil.copyfile(Path(audio) / "0000.flac", folder / f"{name}.flac")
@@ -42,7 +42,7 @@ logs = {Path(path).parent.name: pd.read_parquet(path) for path in files.logs}
 page = render_template(
     files.template,
     findings=planted(table, roles),
-    n_null_tests=n_null_tests(roles),
+    n_null_tests=n_null_tests(table, roles),
     text_scores=TEXT_SCORES,
     followers=followers(table, systems, roles),
     table=study_table(table, systems),

@@ -183,6 +183,8 @@ def _check_stages(variants: dict) -> None:
         key = f"config, variants.{name}"
         if variant.get("songs") == "unpaired" and variant.get("descriptions") == "shuffled":
             raise InputError(f"{key}.descriptions: unpaired songs have none; remove it")
+        if variant.get("songs") == "unpaired" and "description_dropout" in variant:
+            raise InputError(f"{key}.description_dropout: unpaired songs have no descriptions; remove it")
         stages = [name]
         while (start := variants[stages[-1]].get("start")) is not None:
             if start not in variants:

@@ -19,10 +19,11 @@ class Roles:
         wrong: the controls `wrong-instruments` by their share.
         temperatures: rows of one variant by their temperature.
         like: that variant.
-        guidance: rows by the share of descriptions that their training dropped, then by their guidance.
-        best_of: rows of that variant that keep the best of several candidates, by the number of these.
-        trained: rows of that variant and of its like, by what of the model was trained.
-        chunks: variants by the order of the chunks that they were trained on.
+        guidance: its rows, and those of variants that differ in `description_dropout` alone, by that share, then by
+            their guidance.
+        best_of: its rows by the number of candidates, of which the best is kept.
+        trained: its row, and those of variants that differ in `adapter` or `freeze` alone, by what was trained.
+        chunks: two variants that differ in the order of their chunks alone, by that order.
     """
 
     shuffled: Sequence[str]
@@ -48,19 +49,20 @@ def study_roles(config: Mapping, systems: Mapping[str, System]) -> Roles:
     by_control = {entry["control"]: name for name, entry in controls.items()}
     counts = Counter(entry["variant"] for entry in entries.values() if "variant" in entry)
     orders = _chunk_orders(variants)
-    if by_control.keys() != {"training-copy", "constant-band", "wrong-instruments"} or not counts or not orders:
+    has_amt_init = any(variant.get("init") == "amt" for variant in variants.values())
+    is_study = by_control.keys() == {"training-copy", "constant-band", "wrong-instruments"}
+    if not (is_study and counts and orders and has_amt_init):
         raise InputError("the study needs its controls, and rows of its variants: snakemake --profile study")
     like = counts.most_common(1)[0][0]
     of = {name: [row for row in systems.values() if row.variant == name] for name in variants}
-    guidance = {}
-    for name in counts:
-        rows = {row.sampling.get("guidance", 1.0): row.name for row in of[name] if _differs_in(row, "guidance")}
-        guidance[description_dropout(dict(config), name)] = dict(sorted(rows.items()))
-    trained = {"everything": of[like][0].name}
+    guidance, trained = {}, {"everything": of[like][0].name}
     for name, variant in variants.items():
-        if "adapter" in variant:
+        rows = {row.sampling.get("guidance", 1.0): row.name for row in of[name] if _differs_in(row, "guidance")}
+        if len(rows) > 1 and _same_but_for(variant, variants[like], "description_dropout"):
+            guidance[description_dropout(dict(config), name)] = dict(sorted(rows.items()))
+        if _same_but_for(variant, variants[like], "adapter") and "adapter" in variant:
             trained[f"LoRA of rank {variant['adapter']['rank']}, and the text projection"] = of[name][0].name
-        elif "freeze" in variant:
+        if _same_but_for(variant, variants[like], "freeze") and "freeze" in variant:
             trained["the text projection alone"] = of[name][0].name
     return Roles(
         [row.name for row in systems.values() if variants.get(row.variant, {}).get("descriptions") == "shuffled"],
@@ -82,15 +84,21 @@ def _differs_in(row: System, key: str) -> bool:
     return row.temperature == 1 and row.sampling.keys() <= {key}
 
 
+def _same_but_for(variant: Mapping, other: Mapping, key: str) -> bool:
+    """Whether two variants are trained alike, but for `key`."""
+    keys = (variant.keys() | other.keys()) - {key, "temperatures", "sampling"}
+    return all(variant.get(name) == other.get(name) for name in keys)
+
+
 def _chunk_orders(variants: Mapping[str, Mapping]) -> dict[str, str]:
     """Two variants that differ in the order of their chunks alone, by that order; empty if there are none."""
-
-    def rest(variant: Mapping) -> dict:
-        return {key: value for key, value in variant.items() if key not in ("chunks", "temperatures")}
-
     for name, variant in variants.items():
         for other in variants:
-            if variant.get("chunks") == "random" and other != name and rest(variants[other]) == rest(variant):
+            if (
+                variant.get("chunks") == "random"
+                and other != name
+                and _same_but_for(variant, variants[other], "chunks")
+            ):
                 return {"in turn": other, "random": name}
     return {}
 

@@ -137,7 +137,7 @@ def _label(variant: dict, chunk_tokens: int) -> str:
     length = variant.get("chunk_tokens", chunk_tokens)
     further += ", chunks at random" if variant.get("chunks") == "random" else ""
     if "description_dropout" in variant:
-        further += f", {variant['description_dropout']:.0%} of descriptions dropped"
+        further += f", {100 * variant['description_dropout']:g} % of descriptions dropped"
     further += f", chunks of {length:,} tokens" if length != chunk_tokens else ""
     further += ", base frozen" if "freeze" in variant else ""
     further += f", LoRA of rank {variant['adapter']['rank']}" if "adapter" in variant else ""

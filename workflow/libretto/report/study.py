@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from libretto.config.study import Roles
 from libretto.config.systems import GROUND_TRUTH, RANDOM_TEXT, UNCONDITIONAL, System
-from libretto.report.figures import COLOURS, INK, STYLE
+from libretto.report.figures import COLOURS, INK, MARKS, STYLE
 from libretto.report.presentation import Score, cells, markdown_table, row_name, scores
 from libretto.report.table import embedding_of
 
@@ -63,14 +63,8 @@ def planted(table: pd.DataFrame, roles: Roles) -> list[Finding]:
         gains(GROUND_TRUTH),
         all(rows.at[GROUND_TRUTH, test] < LEVEL for test in tests),
     )
-    nulls = {
-        "The ground truth does not follow the descriptions of other songs": [RANDOM_TEXT],
-        "AMT without text is at chance": [name for name in rows.index if name.startswith(UNCONDITIONAL)],
-        "A model trained with shuffled descriptions is at chance": roles.shuffled,
-        "Copies of training songs are at chance": [roles.copy],
-    }
-    level = LEVEL / n_null_tests(roles)  # Bonferroni's correction
-    for what, names in nulls.items():
+    level = LEVEL / n_null_tests(table, roles)  # Bonferroni's correction
+    for what, names in _nulls(table, roles).items():
         none = all(rows.at[name, test] >= level for name in names for test in tests)
         add(what, "; ".join(map(gains, names)), none)
     for name in roles.shuffled:
@@ -109,9 +103,19 @@ def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.3f}" for value in values)
 
 
-def n_null_tests(roles: Roles) -> int:
-    """How many tests there are of what must be at chance: three rows, the shuffled ones, each by three scores."""
-    return len(TEXT_SCORES) * (3 + len(roles.shuffled))
+def _nulls(table: pd.DataFrame, roles: Roles) -> dict[str, Sequence[str]]:
+    """The rows that must be at chance, by what is said of them."""
+    return {
+        "The ground truth does not follow the descriptions of other songs": [RANDOM_TEXT],
+        "AMT without text is at chance": [name for name in table["system"] if name.startswith(UNCONDITIONAL)],
+        "A model trained with shuffled descriptions is at chance": roles.shuffled,
+        "Copies of training songs are at chance": [roles.copy],
+    }
+
+
+def n_null_tests(table: pd.DataFrame, roles: Roles) -> int:
+    """How many tests there are of what must be at chance: each of `TEXT_SCORES`, of each row."""
+    return len(TEXT_SCORES) * sum(map(len, _nulls(table, roles).values()))
 
 
 def followers(table: pd.DataFrame, systems: Sequence[System], roles: Roles) -> list[list[str]]:
@@ -195,7 +199,7 @@ def plot_against(
         grid = figure.subplots(len(panels), len(names), squeeze=False)
         for strip, (what, lines) in zip(grid, panels.items(), strict=True):
             for axes, (title, column) in zip(strip, names.items(), strict=True):
-                for (name, found), colour, marker in zip(lines.items(), COLOURS, "os^D", strict=False):
+                for (name, found), colour, marker in zip(lines.items(), COLOURS, MARKS, strict=False):
                     values = rows.loc[[*found.values()]]
                     axes.plot([*found], values[column], color=colour, marker=marker, markersize=4, label=name)
                     if f"{column}_low" in rows:

@@ -30,9 +30,12 @@ def compare(samples: pd.DataFrame, systems: Iterable[str], seed: int) -> pd.Data
     for score, own in samples.groupby("score", sort=False):
         values = own.pivot(index="prompt_lmd_id", columns="system", values="value")
         pairs = []
-        for first, second in combinations([name for name in systems if name in values], 2):
+        compared = [*combinations([name for name in systems if name in values], 2)]
+        for first, second in compared:
             both = values[[first, second]].dropna()
-            p = paired_p(both[first], both[second], stable_seed(seed, str(score), first, second))
+            # Half of what Holm's correction needs of the smallest p, however many pairs there are.
+            least = ALPHA / 2 / len(compared)
+            p = paired_p(both[first], both[second], stable_seed(seed, str(score), first, second), least)
             if p is not None:
                 difference = float((both[first] - both[second]).mean())
                 pairs.append([score, first, second, len(both), difference, p])

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 RESAMPLES = 10_000
+BATCH = 1_000  # resamples at once
 
 
-def paired_p(first: Sequence[float], second: Sequence[float], seed: int) -> float | None:
+def paired_p(first: Sequence[float], second: Sequence[float], seed: int, least: float = 1) -> float | None:
     """Two-sided p of the hypothesis that two systems score alike, by a paired bootstrap over the prompts they share.
 
     The mean difference is resampled under the hypothesis, with the differences shifted to a mean of zero and divided by
@@ -17,6 +18,7 @@ def paired_p(first: Sequence[float], second: Sequence[float], seed: int) -> floa
         first: scores of one system, one per prompt.
         second: of the other, for the same prompts.
         seed: of the resampling.
+        least: a p that must be possible; where `RESAMPLES` are too few for it, there are more.
 
     Returns:
         None with fewer than two prompts; 1 if no score differs.
@@ -25,18 +27,20 @@ def paired_p(first: Sequence[float], second: Sequence[float], seed: int) -> floa
     n = len(differences)
     if n < 2:
         return None
+    n_batches = -(-max(RESAMPLES, round(1 / least)) // BATCH)
+    n_resamples = n_batches * BATCH
     if np.ptp(differences) == 0:
-        return 1.0 if differences[0] == 0 else 1 / (RESAMPLES + 1)
+        return 1.0 if differences[0] == 0 else 1 / (n_resamples + 1)
     observed = abs(differences.mean()) / differences.std(ddof=1)
     centred = differences - differences.mean()
     draws = np.random.default_rng(seed)
     extreme = 0
-    for _ in range(RESAMPLES // 1_000):
-        resampled = centred[draws.integers(n, size=(1_000, n))]
+    for _ in range(n_batches):
+        resampled = centred[draws.integers(n, size=(BATCH, n))]
         with np.errstate(invalid="ignore", divide="ignore"):
             statistics = abs(resampled.mean(1)) / resampled.std(1, ddof=1)
         extreme += int((statistics >= observed).sum())
-    return (extreme + 1) / (RESAMPLES + 1)
+    return (extreme + 1) / (n_resamples + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
