@@ -78,16 +78,13 @@ def text_settings(config: dict, family: str) -> dict:
     return {key: config["text"][key] for key in keys}
 
 
-def description_dropout(config: dict, variant: str) -> float:
-    """The share of a variant's training items that lose their description, its own or `text.description_dropout`."""
-    return config["variants"][variant].get("description_dropout", config["text"]["description_dropout"])
-
-
 def variant_settings(config: dict, variant: str) -> dict:
     """What defines a variant's training beside the files that it reads: `variant` and `text` of the config, `seed`."""
     apart = ("temperatures", "sampling", "chunk_tokens", "songs", "description_dropout")
-    settings = {key: value for key, value in config["variants"][variant].items() if key not in apart}
-    text = text_settings(config, settings["family"]) | {"description_dropout": description_dropout(config, variant)}
+    own = config["variants"][variant]
+    settings = {key: value for key, value in own.items() if key not in apart}
+    dropout = own.get("description_dropout", config["text"]["description_dropout"])
+    text = text_settings(config, settings["family"]) | {"description_dropout": dropout}
     return {"variant": settings, "text": text, "seed": config["seed"]}
 
 

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from libretto.config.jobs import description_dropout
 from libretto.config.systems import GROUND_TRUTH, System
 from libretto.errors import InputError
 
@@ -59,7 +58,8 @@ def study_roles(config: Mapping, systems: Mapping[str, System]) -> Roles:
     for name, variant in variants.items():
         rows = {row.sampling.get("guidance", 1.0): row.name for row in of[name] if _differs_in(row, "guidance")}
         if len(rows) > 1 and _same_but_for(variant, variants[like], "description_dropout"):
-            guidance[description_dropout(dict(config), name)] = dict(sorted(rows.items()))
+            share = variant.get("description_dropout", config["text"]["description_dropout"])
+            guidance[share] = dict(sorted(rows.items()))
         if _same_but_for(variant, variants[like], "adapter") and "adapter" in variant:
             trained[f"LoRA of rank {variant['adapter']['rank']}, and the text projection"] = of[name][0].name
         if _same_but_for(variant, variants[like], "freeze") and "freeze" in variant:
