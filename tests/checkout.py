@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import multiprocessing
 import os
 import re
@@ -86,6 +87,7 @@ def _call_snakemake(checkout: Path, arguments: Sequence[str], env: dict[str, str
     """
     from snakemake.cli import main
 
+    gc.freeze()  # what was imported before is no garbage
     with open(printed, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -8,7 +8,7 @@ SUFFIXES = {".parquet", ".json", ".csv", ".md", ".html", ".tex", ".png", ".svg",
 
 
 def finish(checkout: Path, *arguments: str) -> None:
-    """Write something to each result of a run, and let Snakemake keep what it keeps of rules that have run."""
+    """Write something to each result of a run, and have Snakemake record its rules as run."""
     run = snakemake(checkout, *arguments, "--summary")
     assert run.returncode == 0, run.stdout[-3000:]
     header, *rows = [line.split("\t") for line in run.stdout.splitlines() if "\t" in line]

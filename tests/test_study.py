@@ -28,7 +28,8 @@ def study():
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     own = yaml.safe_load((ROOT / "study/experiment.yaml").read_text())
     for name, variant in own["variants"].items():
-        own["variants"][name] = {"temperatures": [1.0]} | config["variants"].get(name, {}) | variant
+        defaults = {"temperatures": [1.0], "descriptions": "own", "chunks": "in-turn", "songs": "paired"}
+        own["variants"][name] = defaults | config["variants"].get(name, {}) | variant
     rows = {name: {"temperature": 1.0, "share": 1.0} | row for name, row in own["systems"].items()}
     return config | own | {"systems": rows} | {name: config[name] | own[name] for name in ("sampling", "text")}
 
@@ -89,6 +90,21 @@ def test_what_is_not_there_is_not_found(study, table, system, column, value, wor
     missed = [finding.planted for finding in planted(table, study_roles(study, systems(study))) if not finding.found]
     assert len(missed) == 1
     assert words in missed[0]
+
+
+def test_variants_are_compared_with_those_that_differ_in_one_thing(study):
+    for row in ({"variant": "llama-1b"}, {"variant": "amt-lora"}):  # neither is amt with another dropout
+        study["systems"]["guided"] = {**row, "temperature": 1.0, "sampling": {"guidance": 2.0}}
+        roles = study_roles(study, systems(study))
+        assert [*roles.guidance] == [0.0, 0.1, 0.3]
+        assert all([*rows] == [1.0, 1.5, 2.0, 3.0] for rows in roles.guidance.values())
+        assert roles.guidance[0.1][2.0] == "amt-guidance-2"
+    assert [*roles.trained.values()] == ["amt-t1.0", "amt-lora-t1.0", "amt-projection-t1.0"]
+    assert roles.best_of == {1: "amt-t1.0", 4: "amt-best-of-4"}
+    assert roles.chunks == {"in turn": "llama-1b", "random": "llama-1b-random-chunks"}
+    study["variants"]["llama-1b-random-chunks"]["init"] = "amt"
+    with pytest.raises(InputError, match="snakemake --profile study"):
+        study_roles(study, systems(study))
 
 
 def test_another_experiment_is_not_the_study(study):

@@ -76,7 +76,7 @@ rule table:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=10,
+        runtime=grows(30),
     params:
         run=config["run"],
         systems=[asdict(system) for system in SYSTEMS.values()],

@@ -25,8 +25,8 @@ def bootstrap_interval(values: Sequence[float], seed: int) -> tuple[float | None
         seed: of the resampling.
 
     Returns:
-        Its ends; None with fewer than two values. Both are the mean if all values are equal but for rounding, of which
-        BCa knows no interval.
+        Its ends; None with fewer than two values. Both are the mean if all values are equal but for rounding, for which
+        BCa is not defined.
     """
     if len(values) < 2:
         return None, None
